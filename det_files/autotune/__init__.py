@@ -1,0 +1,1 @@
+"""Tuning of the DeepSpeed configuration: what an autotuning run reports."""

@@ -1,0 +1,103 @@
+"""Checkpoints: one step's files uploaded once each with a manifest; the latest whole one restored."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from determined import core
+
+from det_files.cluster.manifest import (
+    MANIFEST_FILE,
+    METADATA_FILE,
+    damage,
+    entries,
+    list_files,
+    write_manifest,
+)
+
+logger = logging.getLogger(__name__)
+
+
+class DamagedCheckpoint(Exception):
+    """A checkpoint that does not match its manifest; the text names every file."""
+
+
+def upload(
+    context: core.Context,
+    directory: Path,
+    metadata: Mapping[str, Any],
+    extra_files: Mapping[str, str] | None = None,
+) -> str:
+    """Uploads a directory that all ranks wrote together, and returns the checkpoint's uuid.
+
+    All ranks call this in step. Each file is digested and uploaded by one rank that sees it;
+    the chief adds `extra_files` (name → text) and the manifest, which is uploaded with them.
+    """
+    distributed = context.distributed
+    if distributed.rank == 0:
+        for name, text in (extra_files or {}).items():
+            (directory / name).write_text(text, encoding="utf-8")
+    distributed.allgather(None)  # every rank has written its part
+    listed = list_files(directory) if directory.is_dir() else {}
+    # A manifest or metadata left by an upload of the same step that failed is made again.
+    names = [name for name in listed if name not in (MANIFEST_FILE, METADATA_FILE)]
+    mine = assign(distributed.allgather(names))[distributed.rank]
+    described = distributed.allgather(entries(directory, mine))
+    if distributed.rank == 0:
+        write_manifest(directory, {name: e for part in described for name, e in part.items()})
+        mine = [*mine, MANIFEST_FILE]
+    chosen = frozenset(mine)
+    if not chosen:
+        return context.checkpoint.upload(None, dict(metadata), shard=True)
+    return context.checkpoint.upload(
+        directory, dict(metadata), shard=True, selector=chosen.__contains__
+    )
+
+
+def assign(seen: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Gives each file to one of the ranks that see it: `seen[rank]` → files, the same shape back.
+
+    Ranks of one host see the same files, ranks of others perhaps not; files go round among those
+    that can read them, so that the work is shared.
+    """
+    seers: dict[str, list[int]] = {}
+    for rank, names in enumerate(seen):
+        for name in names:
+            seers.setdefault(name, []).append(rank)
+    shares: list[list[str]] = [[] for _ in seen]
+    for name, ranks in sorted(seers.items()):
+        shares[min(ranks, key=lambda rank: (len(shares[rank]), rank))].append(name)
+    return shares
+
+
+def download(context: core.Context, uuid: str, directory: Path) -> Path:
+    """Downloads a checkpoint once a host into `directory`/`uuid` and checks it; returns the path.
+
+    Raises:
+        DamagedCheckpoint: on every rank alike, where any file does not match the manifest.
+    """
+    target = directory / uuid
+    distributed = context.distributed
+    if distributed.local_rank == 0:
+        shutil.rmtree(target, ignore_errors=True)
+    distributed.allgather(None)
+    context.checkpoint.download(uuid, target)
+    distributed.allgather(None)
+    check_whole(distributed, target)
+    return target
+
+
+def check_whole(distributed: core.DistributedContext, directory: Path) -> None:
+    """Checks a checkpoint against its manifest, the ranks of a host dividing the reading.
+
+    Raises:
+        DamagedCheckpoint: on every rank alike.
+    """
+    found = damage(directory, (distributed.local_rank, distributed.local_size))
+    everywhere = sorted({line for part in distributed.allgather(found) for line in part})
+    if everywhere:
+        raise DamagedCheckpoint(f"damaged checkpoint {directory}:\n  " + "\n  ".join(everywhere))

@@ -1,0 +1,189 @@
+"""open_core: the one place that knows whether the trial runs on a cluster."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import determined
+from determined import core
+
+from det_files.args import RunArgs
+from det_files.cluster.callback import download_latest
+from det_files.cluster.checkpoint_directory import DirectoryCheckpointContext
+from det_files.cluster.distributed import (
+    control_channel,
+    join_process_group,
+    leave_process_group,
+    on_cpu,
+)
+from det_files.cluster.manifest import MANIFEST_FILE, damage
+from det_files.cluster.metrics import JsonlTrainContext
+from det_files.cluster.preemption import StopFilePreemptContext
+from det_files.deepspeed_config import nvme_needs, nvme_paths
+from det_files.faults import ConfigError, Fault
+
+logger = logging.getLogger(__name__)
+
+CONFIG_ERROR_FILE = "config_error"
+RUNS_DIR = "runs"
+
+
+@dataclass(frozen=True)
+class TrialCore:
+    """A determined core Context with the trial's own places beside it.
+
+    `latest_checkpoint` is a local directory, checked whole; `output_dir` is where checkpoints are
+    staged before they are uploaded, private to this trial.
+    """
+
+    context: core.Context
+    latest_checkpoint: Path | None
+    output_dir: Path
+    tensorboard_dir: Path
+    on_cpu: bool
+
+    @property
+    def is_chief(self) -> bool:
+        return self.context.distributed.rank == 0
+
+
+@contextmanager
+def open_core(args: RunArgs) -> Iterator[TrialCore]:
+    """Joins the trial's ranks and gives them a core Context, on a cluster or off it.
+
+    Off-cluster, metrics go to metrics.jsonl, checkpoints to checkpoints/ and a request to stop
+    comes from a file, all in the trial's directory; no other module can tell the difference.
+
+    Raises:
+        ConfigError: the machine lacks what the configuration needs, or a checkpoint that was
+            named is not whole.
+    """
+    cpu = on_cpu(bool(args.training.get("use_cpu")))
+    _check_nvme(args)
+    timeout_s = int(args.training.get("ddp_timeout", 1800))
+    join_process_group(args.deepspeed is not None, cpu, timeout_s)
+    try:
+        distributed = control_channel()
+        rank = distributed.rank if distributed is not None else 0
+        logging.basicConfig(level=logging.INFO if rank == 0 else logging.WARNING)
+        if determined.get_cluster_info() is not None:
+            with core.init(distributed=distributed) as context:
+                yield _on_cluster(args, context, cpu)
+        else:
+            yield from _off_cluster(args, distributed or core.DummyDistributedContext(), cpu)
+    finally:
+        leave_process_group()
+
+
+def _on_cluster(args: RunArgs, context: core.Context, cpu: bool) -> TrialCore:
+    explicit = _explicit_checkpoint(args)
+    # A restart must go on from its own last checkpoint, whatever the file named for the start.
+    latest = download_latest(context) or explicit
+    base = args.training.get("output_dir")
+    staging = None
+    if context.distributed.local_rank == 0:
+        if base:
+            Path(base).mkdir(parents=True, exist_ok=True)
+        staging = tempfile.mkdtemp(prefix="trial-", dir=base)
+    staging = context.distributed.broadcast_local(staging)
+    return TrialCore(
+        context,
+        Path(latest) if latest else None,
+        Path(staging),
+        context.train.get_tensorboard_path(),
+        cpu,
+    )
+
+
+def _off_cluster(
+    args: RunArgs, distributed: core.DistributedContext, cpu: bool
+) -> Iterator[TrialCore]:
+    trial_dir = distributed.broadcast(_trial_dir(args) if distributed.rank == 0 else None)
+    keep = args.training.get("save_total_limit")
+    checkpoint = DirectoryCheckpointContext(distributed, trial_dir, keep)
+    context = core.Context(
+        checkpoint=checkpoint,
+        distributed=distributed,
+        preempt=StopFilePreemptContext(distributed, trial_dir),
+        train=JsonlTrainContext(trial_dir, distributed.rank == 0),
+    )
+    base = args.training.get("output_dir")
+    # Two trials with one output_dir must not meet in it.
+    staging = (Path(base) / _flat(trial_dir)) if base else trial_dir / "staging"
+    try:
+        with context:
+            _empty(distributed, staging)
+            latest = checkpoint.latest_whole() or _explicit_checkpoint(args)
+            tensorboard = trial_dir / "tensorboard"
+            yield TrialCore(context, latest, staging, tensorboard, cpu)
+            # Everything in it is published by now; after a failure it is left to be looked at.
+            _empty(distributed, staging, remake=False)
+    except ConfigError as error:
+        (trial_dir / CONFIG_ERROR_FILE).write_text(f"{error}\n", encoding="utf-8")
+        raise
+
+
+def _empty(distributed: core.DistributedContext, directory: Path, remake: bool = True) -> None:
+    distributed.allgather(None)
+    if distributed.rank == 0:
+        shutil.rmtree(directory, ignore_errors=True)
+        if remake:
+            directory.mkdir(parents=True, exist_ok=True)
+    distributed.allgather(None)
+
+
+def _flat(path: Path) -> str:
+    return "-".join(part for part in path.resolve().parts if part not in ("/", "\\"))
+
+
+def _trial_dir(args: RunArgs) -> Path:
+    """The directory given, made if need be; else the next runs/<name>/<number>/trials/1."""
+    if args.facts.trial_dir is not None:
+        args.facts.trial_dir.mkdir(parents=True, exist_ok=True)
+        return args.facts.trial_dir.resolve()
+    runs = Path(RUNS_DIR) / args.facts.name
+    runs.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while True:
+        try:
+            (runs / str(number)).mkdir()
+            break
+        except FileExistsError:
+            number += 1
+    trial_dir = (runs / str(number) / "trials" / "1").resolve()
+    trial_dir.mkdir(parents=True)
+    print(f"results go to {trial_dir}", flush=True)
+    return trial_dir
+
+
+def _explicit_checkpoint(args: RunArgs) -> Path | None:
+    """`resume_from_checkpoint` as a whole checkpoint directory, or a ConfigError."""
+    named = args.training.get("resume_from_checkpoint")
+    if not named:
+        return None
+    path = Path(named)
+    where = "hyperparameters.training_arguments.resume_from_checkpoint"
+    if not path.is_dir():
+        raise ConfigError(Fault(where, f"{path} is no directory"))
+    missing = [] if (path / "trainer_state.json").is_file() else ["trainer_state.json is missing"]
+    if (path / MANIFEST_FILE).exists():
+        missing += damage(path)
+    if missing:
+        raise ConfigError(Fault(where, f"{path} is incomplete: {'; '.join(missing)}"))
+    return path
+
+
+def _check_nvme(args: RunArgs) -> None:
+    """Refuses NVMe offload on a machine without the drive, before anything is loaded."""
+    for path in nvme_paths(args.deepspeed):
+        if not os.access(path, os.W_OK):
+            where = "hyperparameters.deepspeed_config.zero_optimization"
+            reason = f"{path} is not a writable directory; {nvme_needs(args.deepspeed or {})}"
+            raise ConfigError(Fault(where, reason))

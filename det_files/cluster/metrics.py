@@ -1,0 +1,132 @@
+"""Metrics: what is reported of a trainer's logs, once, finite; and metrics.jsonl off-cluster."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from determined import core
+
+logger = logging.getLogger(__name__)
+
+TRAINING = "training"
+VALIDATION = "validation"
+METRICS_FILE = "metrics.jsonl"
+# A metric that is no number any more must still count as the worst, and JSON knows no infinity.
+WORST = 3.0e38
+# TrainOutput's summary at the end of train(); it describes the call, not the model.
+_SUMMARY = {"train_runtime", "train_samples_per_second", "train_steps_per_second", "total_flos"}
+
+
+class MetricReporter:
+    """Sends a trainer's logs to the core context: each (group, step) once, numbers only, finite.
+
+    Only the chief sends. The logs that are passed in are never changed.
+    """
+
+    def __init__(
+        self,
+        train: core.TrainContext,
+        is_chief: bool,
+        filter_metrics: Sequence[str] | None = None,
+        searcher: Mapping[str, Any] | None = None,
+    ) -> None:
+        """`filter_metrics` are exact names; the searcher's metric and time metric always pass."""
+        self._train = train
+        self._is_chief = is_chief
+        self._searcher = dict(searcher or {})
+        always = {self._searcher.get("metric"), self._searcher.get("time_metric")}
+        always |= {"batches", "epochs"}
+        self._wanted = set(filter_metrics) | always if filter_metrics is not None else None
+        self._reported: set[tuple[str, int]] = set()
+
+    def training(self, logs: Mapping[str, Any], step: int, epoch: float) -> None:
+        """Reports a row of training metrics; logs without a loss (the final summary) are none."""
+        if "loss" in logs:
+            self._report(TRAINING, logs, step, epoch)
+
+    def validation(self, metrics: Mapping[str, Any], step: int, epoch: float) -> None:
+        self._report(VALIDATION, metrics, step, epoch)
+
+    def _report(self, group: str, logs: Mapping[str, Any], step: int, epoch: float) -> None:
+        if (group, step) in self._reported or not self._is_chief:
+            return
+        self._reported.add((group, step))
+        row = self._numbers(group, logs) | {"batches": float(step), "epochs": float(epoch)}
+        if group == TRAINING:
+            self._train.report_training_metrics(steps_completed=step, metrics=row)
+        else:
+            self._train.report_validation_metrics(steps_completed=step, metrics=row)
+
+    def _numbers(self, group: str, logs: Mapping[str, Any]) -> dict[str, float]:
+        row: dict[str, float] = {}
+        for name, value in logs.items():
+            if name in _SUMMARY or name == "epoch" or not isinstance(value, int | float):
+                continue
+            if self._wanted is not None and name not in self._wanted:
+                continue
+            if math.isfinite(value):
+                row[name] = float(value)
+            elif group == VALIDATION and name == self._searcher.get("metric"):
+                # The master fails a whole search over a missing or NaN metric: send the worst.
+                smaller_is_better = self._searcher.get("smaller_is_better", True) is not False
+                row[name] = WORST if smaller_is_better else -WORST
+                logger.warning("%s is %s: reported as the worst value, %g", name, value, row[name])
+            else:
+                logger.warning("%s %s is %s: not reported", group, name, value)
+        return row
+
+
+class JsonlTrainContext(core.DummyTrainContext):
+    """A TrainContext off-cluster: metrics become lines of metrics.jsonl, flushed one by one."""
+
+    def __init__(self, trial_dir: Path, is_chief: bool) -> None:
+        super().__init__(tensorboard_path=trial_dir / "tensorboard")
+        self._path = trial_dir / METRICS_FILE
+        self._progress = 0.0
+        if is_chief:
+            end_torn_line(self._path)
+
+    def report_training_metrics(
+        self,
+        steps_completed: int,
+        metrics: dict[str, Any],
+        batch_metrics: list[dict[str, Any]] | None = None,
+    ) -> None:
+        self._write(TRAINING, steps_completed, metrics | {"progress": self._progress})
+
+    def report_validation_metrics(self, steps_completed: int, metrics: dict[str, Any]) -> None:
+        self._write(VALIDATION, steps_completed, metrics)
+
+    def report_metrics(self, group: str, steps_completed: int, metrics: dict[str, Any]) -> None:
+        self._write(group, steps_completed, metrics)
+
+    def report_progress(self, progress: float) -> None:
+        self._progress = progress
+
+    def _write(self, group: str, steps_completed: int, metrics: Mapping[str, Any]) -> None:
+        row = {
+            "time": time.time(),
+            "group": group,
+            "steps_completed": steps_completed,
+            "metrics": dict(metrics),
+        }
+        # Opened each time: a row is on disk when the call returns, whatever happens next.
+        with self._path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(row) + "\n")
+
+
+def end_torn_line(path: Path) -> None:
+    """Ends a last line that a killed run left unfinished, so that the next row stands alone."""
+    if not path.exists() or path.stat().st_size == 0:
+        return
+    with path.open("rb+") as stream:
+        stream.seek(-1, os.SEEK_END)
+        if stream.read(1) != b"\n":
+            stream.write(b"\n")

@@ -1,0 +1,194 @@
+"""Rows of a source by split: jsonl and text directories, and datasets of the hub.
+
+Every row is `{"input": str, "output": str}` or `{"text": str}`; a test row may lack its output.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from det_files.data.arguments import DataArguments, SourceArguments
+from det_files.faults import ConfigError, Fault, did_you_mean
+
+Row = dict[str, str]
+SPLITS = ("train", "val", "test")
+SECTION = "hyperparameters.data_arguments.sources[0]"
+_HUB_SPLITS = {"train": ("train",), "val": ("validation", "val", "valid", "dev"), "test": ("test",)}
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Rows of the three splits; `val_from_train` says that val was taken from train."""
+
+    train: list[Row]
+    val: list[Row]
+    test: list[Row]
+    val_from_train: bool = False
+
+
+def read_splits(args: DataArguments, seed: int) -> Splits:
+    """Reads the source; where it has no val split, a seeded share of train becomes one.
+
+    Raises:
+        ConfigError: a split or column is missing or empty, or rows are malformed; the first bad
+            line is named with its file and number, and the others are counted.
+    """
+    source = args.sources[0]
+    splits = {
+        name: _read_directory(source, name) if source.path else _read_hub(source, name)
+        for name in SPLITS
+    }
+    train, val = splits["train"], splits["val"]
+    if not train:
+        what = source.path or source.dataset_name
+        raise ConfigError(Fault(SECTION, f"{what} has no rows in its train split"))
+    if val is None:
+        train, val = split_off(train, args.validation_split_percentage, seed)
+        return Splits(_first(train, args.max_train_samples), val, splits["test"] or [], True)
+    return Splits(
+        _first(train, args.max_train_samples),
+        _first(val, args.max_eval_samples),
+        splits["test"] or [],
+    )
+
+
+def _first(rows: list[Row], count: int | None) -> list[Row]:
+    return rows if count is None else rows[:count]
+
+
+def split_off(rows: list[Row], percentage: float, seed: int) -> tuple[list[Row], list[Row]]:
+    """(rest, taken): a seeded choice of `percentage` per cent, at least one row, order kept."""
+    if len(rows) < 2:
+        raise ConfigError(
+            Fault(SECTION, "there is no val split and one row in train: nothing to validate on")
+        )
+    count = min(len(rows) - 1, max(1, round(len(rows) * percentage / 100)))
+    taken = set(random.Random(seed).sample(range(len(rows)), count))
+    return (
+        [row for i, row in enumerate(rows) if i not in taken],
+        [row for i, row in enumerate(rows) if i in taken],
+    )
+
+
+def _read_directory(source: SourceArguments, split: str) -> list[Row] | None:
+    """Rows of `<path>/<split>/*.jsonl` or `*.txt`; None where the split is absent."""
+    root = Path(source.path or "")
+    if not root.is_dir():
+        near = sorted(p.name for p in root.parent.glob("*/")) if root.parent.is_dir() else []
+        hint = did_you_mean(root.name, near)
+        raise ConfigError(Fault(f"{SECTION}.path", f"{root} is no directory{hint}"))
+    directory = root / split
+    if not directory.is_dir():
+        if split == "train":
+            there = ", ".join(sorted(p.name for p in root.iterdir())[:10]) or "nothing"
+            raise ConfigError(Fault(f"{SECTION}.path", f"{root} has no train/ (it has: {there})"))
+        return None
+    files = sorted(directory.glob("*.jsonl"))
+    texts = sorted(directory.glob("*.txt"))
+    if not files and not texts:
+        raise ConfigError(Fault(f"{SECTION}.path", f"{directory} has no *.jsonl and no *.txt"))
+    if files and texts:
+        raise ConfigError(Fault(f"{SECTION}.path", f"{directory} has both *.jsonl and *.txt"))
+    rows = [{"text": path.read_text(encoding="utf-8")} for path in texts]
+    return rows + _read_jsonl(files, source.columns, output_needed=split != "test")
+
+
+def _read_jsonl(files: list[Path], columns: Mapping[str, str], output_needed: bool) -> list[Row]:
+    rows: list[Row] = []
+    bad: list[str] = []
+    for path in files:
+        for number, line in _lines(path):
+            row, problem = parse_row(line, columns, output_needed)
+            if row is None:
+                bad.append(f"{path}, line {number}: {problem}")
+            else:
+                rows.append(row)
+    if bad:
+        more = f" ({len(bad) - 1} more bad lines)" if len(bad) > 1 else ""
+        raise ConfigError(Fault(SECTION, bad[0] + more))
+    return rows
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    with path.open("rb") as stream:
+        for number, line in enumerate(stream, 1):
+            if line.strip():
+                yield number, line
+
+
+def parse_row(
+    line: bytes, columns: Mapping[str, str], output_needed: bool
+) -> tuple[Row | None, str]:
+    """(row, "") of one jsonl line, or (None, what is wrong with it)."""
+    try:
+        record = json.loads(line)
+    except UnicodeDecodeError as error:
+        return None, f"not UTF-8 (byte {error.start + 1})"
+    except json.JSONDecodeError as error:
+        return None, f"no JSON: {error.msg}, column {error.colno}"
+    if not isinstance(record, dict):
+        return None, f"expected an object, got a {type(record).__name__}"
+    return to_row(record, columns, output_needed)
+
+
+def to_row(
+    record: Mapping[str, Any], columns: Mapping[str, str], output_needed: bool
+) -> tuple[Row | None, str]:
+    """Maps a record's columns to a row's; strings only, and an input must not be missing."""
+    roles = ("text",) if "text" in columns or _is_text(record, columns) else ("input", "output")
+    row: Row = {}
+    for role in roles:
+        column = columns.get(role, role)
+        value = record.get(column)
+        if value is None and role == "output" and not output_needed:
+            continue
+        if value is None:
+            return None, f'lacks "{column}"{did_you_mean(column, record)}'
+        if not isinstance(value, str):
+            return None, f'"{column}" is a {type(value).__name__}, expected a string'
+        row[role] = value
+    return row, ""
+
+
+def _is_text(record: Mapping[str, Any], columns: Mapping[str, str]) -> bool:
+    return not columns and "text" in record and "input" not in record
+
+
+def _read_hub(source: SourceArguments, split: str) -> list[Row] | None:
+    """Rows of a dataset of the hub (or of its local cache); None where the split is absent."""
+    import datasets
+
+    try:
+        found = datasets.load_dataset(source.dataset_name, source.dataset_config)
+    except Exception as error:  # the library and its hub client raise many kinds
+        first = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        raise ConfigError(
+            Fault(
+                f"{SECTION}.dataset_name",
+                f"{source.dataset_name} could not be loaded ({type(error).__name__}: {first}). "
+                "Where nodes cannot reach the hub, download it once with HF_HOME on a shared "
+                "directory and name the same HF_HOME in environment.environment_variables",
+            )
+        ) from error
+    name = next((n for n in _HUB_SPLITS[split] if n in found), None)
+    if name is None:
+        return None
+    rows = []
+    for number, record in enumerate(found[name]):
+        row, problem = to_row(record, source.columns, output_needed=split != "test")
+        if row is None:
+            columns = ", ".join(found[name].column_names)
+            raise ConfigError(
+                Fault(
+                    f"{SECTION}.columns",
+                    f"{source.dataset_name}, {name}, row {number}: {problem}; its columns are "
+                    f"{columns}: map them with columns: {{input: …, output: …}}",
+                )
+            )
+        rows.append(row)
+    return rows

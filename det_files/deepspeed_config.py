@@ -1,0 +1,192 @@
+"""The DeepSpeed configuration: read, merged in memory, and checked against the training arguments.
+
+A file under ds_configs/ knows ZeRO and nothing else; batch, precision and clipping are "auto" and
+filled from TrainingArguments by transformers. Nothing is ever rewritten on disk.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from det_files.deepspeed_fields import TOP_LEVEL_KEYS, zero_fields
+from det_files.faults import ConfigError, Fault, Faults
+
+PATH = "hyperparameters.deepspeed_config"
+AUTO_SECTIONS: dict[str, Any] = {
+    "fp16": {"enabled": "auto"},
+    "bf16": {"enabled": "auto"},
+    "gradient_clipping": "auto",
+    "gradient_accumulation_steps": "auto",
+    "train_batch_size": "auto",
+    "train_micro_batch_size_per_gpu": "auto",
+}
+
+
+@dataclass(frozen=True)
+class BatchSizes:
+    """Rows in one optimizer step: micro_batch x accumulation x slots = global_batch."""
+
+    micro_batch: int
+    accumulation: int
+    slots: int
+
+    @property
+    def global_batch(self) -> int:
+        return self.micro_batch * self.accumulation * self.slots
+
+
+def load_deepspeed_config(path: Path, shown: str | None = None) -> dict[str, Any]:
+    """Returns the JSON file as a mapping.
+
+    Raises:
+        ConfigError: the file is absent, is no JSON (file, line, column) or holds no mapping.
+    """
+    shown = shown or str(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        near = ", ".join(sorted(p.name for p in path.parent.glob("*.json"))) or "none"
+        reason = f"{shown}: {error.strerror}; JSON files beside it: {near}"
+        raise ConfigError(Fault(PATH, reason)) from error
+    try:
+        config = json.loads(text)
+    except json.JSONDecodeError as error:
+        reason = f"{shown}, line {error.lineno}, column {error.colno}: {error.msg}"
+        raise ConfigError(Fault(PATH, reason)) from error
+    if not isinstance(config, dict):
+        raise ConfigError(Fault(PATH, f"{shown}: expected a mapping, got a {type(config).__name__}"))
+    return config
+
+
+def merge(base: Mapping[str, Any], overwrite: Mapping[str, Any]) -> dict[str, Any]:
+    """A new mapping: `overwrite` laid over `base`, mappings merged deeply, all else replaced."""
+    merged = copy.deepcopy(dict(base))
+    for key, value in overwrite.items():
+        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
+            merged[key] = merge(merged[key], value)
+        else:
+            merged[key] = copy.deepcopy(value)
+    return merged
+
+
+def complete(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A new mapping with every section that transformers fills present as "auto".
+
+    Without them the engine would keep DeepSpeed's own defaults (float32, no clipping), unseen.
+    """
+    completed = merge(AUTO_SECTIONS, config)
+    # One line a step from every rank is noise beside our own metrics.
+    completed.setdefault("steps_per_print", 2**31)
+    return completed
+
+
+def zero_stage(config: Mapping[str, Any] | None) -> int:
+    """The ZeRO stage, 0 for none."""
+    section = (config or {}).get("zero_optimization")
+    stage = section.get("stage", 0) if isinstance(section, Mapping) else 0
+    return stage if isinstance(stage, int) else 0
+
+
+def offload_device(config: Mapping[str, Any] | None, what: str) -> str:
+    """Where `what` ("optimizer" or "param") is offloaded to: none, cpu or nvme."""
+    section = ((config or {}).get("zero_optimization") or {}).get(f"offload_{what}") or {}
+    return str(section.get("device", "none")) if isinstance(section, Mapping) else "none"
+
+
+def nvme_paths(config: Mapping[str, Any] | None) -> list[str]:
+    """The directories that NVMe offload writes to, without repetition."""
+    zero = (config or {}).get("zero_optimization") or {}
+    sections = [zero.get("offload_optimizer") or {}, zero.get("offload_param") or {}]
+    return sorted({s.get("nvme_path", "") for s in sections if s.get("device") == "nvme"})
+
+
+def nvme_needs(config: Mapping[str, Any]) -> str:
+    """What a machine must have for NVMe offload, as one sentence; empty where nothing is."""
+    paths = ", ".join(nvme_paths(config))
+    if not paths:
+        return ""
+    return (
+        f"NVMe offload needs a local NVMe drive writable at {paths} in every container "
+        "(bind_mounts) and libaio with its headers (apt install libaio-dev) in the image"
+    )
+
+
+def check_deepspeed_config(
+    config: Mapping[str, Any], batch: BatchSizes, dtype: str, max_grad_norm: float, faults: Faults
+) -> None:
+    """Notes unknown keys, and every contradiction with the training arguments."""
+    for key in config:
+        if key not in TOP_LEVEL_KEYS:
+            faults.unknown(PATH, key, TOP_LEVEL_KEYS)
+    zero = config.get("zero_optimization")
+    if not isinstance(zero, Mapping):
+        faults.add(f"{PATH}.zero_optimization", "missing: expected a mapping with a stage")
+    else:
+        _check_zero(zero, faults)
+    _check_batch(config, batch, faults)
+    _check_precision(config, dtype, faults)
+    clipping = config.get("gradient_clipping", "auto")
+    if clipping != "auto" and clipping != max_grad_norm:
+        faults.add(
+            f"{PATH}.gradient_clipping",
+            f"{clipping} disagrees with training_arguments.max_grad_norm {max_grad_norm}; "
+            'write "auto"',
+        )
+
+
+def _check_zero(zero: Mapping[str, Any], faults: Faults) -> None:
+    path = f"{PATH}.zero_optimization"
+    known = zero_fields()
+    for key in zero:
+        if key not in known:
+            faults.unknown(path, key, known)
+    stage = zero.get("stage")
+    if not isinstance(stage, int) or isinstance(stage, bool) or not 0 <= stage <= 3:
+        faults.add(f"{path}.stage", f"expected 0, 1, 2 or 3, got {json.dumps(stage)}")
+    if stage != 3 and (zero.get("offload_param") or {}).get("device", "none") != "none":
+        faults.add(f"{path}.offload_param", f"needs stage 3, got stage {stage}")
+    for what in ("offload_optimizer", "offload_param"):
+        section = zero.get(what) or {}
+        device = section.get("device", "none")
+        if device not in ("none", "cpu", "nvme"):
+            faults.add(f"{path}.{what}.device", f"expected none, cpu or nvme, got {device!r}")
+        if device == "nvme" and not section.get("nvme_path"):
+            faults.add(f"{path}.{what}.nvme_path", "missing: the directory of a local NVMe drive")
+        if device == "nvme" and stage != 3:
+            faults.add(f"{path}.{what}.device", f"nvme needs stage 3, got stage {stage}")
+
+
+def _check_batch(config: Mapping[str, Any], batch: BatchSizes, faults: Faults) -> None:
+    expected = {
+        "train_micro_batch_size_per_gpu": (batch.micro_batch, "per_device_train_batch_size"),
+        "gradient_accumulation_steps": (batch.accumulation, "gradient_accumulation_steps"),
+        "train_batch_size": (
+            batch.global_batch,
+            "per_device_train_batch_size x gradient_accumulation_steps x slots = "
+            f"{batch.micro_batch} x {batch.accumulation} x {batch.slots} =",
+        ),
+    }
+    for key, (wanted, source) in expected.items():
+        value = config.get(key, "auto")
+        if value not in ("auto", wanted):
+            faults.add(
+                f"{PATH}.{key}",
+                f'{json.dumps(value)} disagrees with {source} {wanted}; write "auto"',
+            )
+
+
+def _check_precision(config: Mapping[str, Any], dtype: str, faults: Faults) -> None:
+    for section, wanted in (("fp16", "float16"), ("bf16", "bfloat16")):
+        mapping = config.get(section) or {}
+        enabled = mapping.get("enabled", "auto") if isinstance(mapping, Mapping) else mapping
+        if enabled not in ("auto", dtype == wanted):
+            faults.add(
+                f"{PATH}.{section}.enabled",
+                f"{json.dumps(enabled)} disagrees with model_arguments.dtype {dtype}, "
+                'the single source of precision; write "auto"',
+            )

@@ -1,0 +1,182 @@
+"""Loading a causal language model and its tokenizer: hub id, directory, GGUF file or a config.
+
+torch and transformers are imported inside the functions: this module owns ModelArguments, which
+validation reads, and validation must answer within seconds.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from det_files.faults import ConfigError, Fault
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
+
+DTYPES = ("bfloat16", "float16", "float32")
+SECTION = "hyperparameters.model_arguments"
+
+
+@dataclass(frozen=True)
+class ModelArguments:
+    """Which model, and in which precision. `dtype` is the only place where precision is said."""
+
+    model_name_or_path: str | None = field(
+        default=None, metadata={"help": "hub id, or a directory with config.json"}
+    )
+    config_name_or_path: str | None = field(
+        default=None, metadata={"help": "a config to initialise random weights from instead"}
+    )
+    tokenizer_name: str | None = field(
+        default=None, metadata={"help": "hub id or directory; default: the model's own"}
+    )
+    model_revision: str = field(default="main", metadata={"help": "branch, tag or commit"})
+    gguf_file: str | None = field(
+        default=None, metadata={"help": "name of a .gguf file in model_name_or_path"}
+    )
+    dtype: str = field(
+        default="bfloat16",
+        metadata={"choices": DTYPES, "help": "sets bf16/fp16 of training and DeepSpeed alike"},
+    )
+    attn_implementation: str | None = field(
+        default=None,
+        metadata={"help": "eager, sdpa, flash_attention_2, …; default: what transformers chooses"},
+    )
+    trust_remote_code: bool = field(
+        default=False, metadata={"help": "run model code from the hub; off unless you say so"}
+    )
+
+    @property
+    def source(self) -> str:
+        """What is loaded: the model's id or directory, else the config's."""
+        return self.model_name_or_path or self.config_name_or_path or ""
+
+
+def gguf_conversion_command(args: ModelArguments) -> str:
+    """The command that turns a GGUF file into a directory that every method and stage can use."""
+    name = Path(args.gguf_file or "model.gguf").stem
+    return (
+        f"python -m det_files.gguf_conversion {args.source}/{args.gguf_file} --output models/{name}"
+    )
+
+
+def load_model(
+    args: ModelArguments, dtype: torch.dtype | str | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Returns the model with parameters in `dtype` (default: `args.dtype`) and its tokenizer.
+
+    Under ZeRO-3 the weights are partitioned while they are loaded; for that, TrainingArguments
+    must have been made before (transformers asks a global that they set).
+
+    Raises:
+        ConfigError: the model or tokenizer cannot be found, read or reached, or they do not
+            belong together.
+    """
+    import torch
+    import transformers
+
+    wanted = dtype or args.dtype
+    torch_dtype = getattr(torch, wanted) if isinstance(wanted, str) else wanted
+    tokenizer = load_tokenizer(args)
+    options: dict[str, Any] = {
+        "dtype": torch_dtype,
+        "attn_implementation": args.attn_implementation,
+        "trust_remote_code": args.trust_remote_code,
+    }
+    with _explained(args):
+        if args.model_name_or_path is None:
+            config = transformers.AutoConfig.from_pretrained(
+                args.config_name_or_path, trust_remote_code=args.trust_remote_code
+            )
+            model = transformers.AutoModelForCausalLM.from_config(config, **options)
+        else:
+            model = transformers.AutoModelForCausalLM.from_pretrained(
+                args.model_name_or_path, **_weights(args), **options
+            )
+    _check_vocabulary(model, tokenizer, args)
+    # The key/value cache is of no use in training, and activation checkpointing forbids it.
+    model.config.use_cache = False
+    return model, tokenizer
+
+
+def _weights(args: ModelArguments) -> dict[str, Any]:
+    """Where the weights come from: safetensors, or .bin read with weights_only and a warning."""
+    options: dict[str, Any] = {"revision": args.model_revision, "weights_only": True}
+    directory = Path(args.model_name_or_path or "")
+    if args.gguf_file:
+        return options | {"gguf_file": args.gguf_file}
+    if directory.is_dir() and not any(directory.glob("*.safetensors")):
+        if any(directory.glob("*.bin")):
+            logger.warning("%s has no safetensors: loading .bin with weights_only", directory)
+            options["use_safetensors"] = False
+    return options
+
+
+def load_tokenizer(args: ModelArguments) -> PreTrainedTokenizerBase:
+    """Returns the tokenizer with a padding token (the end-of-text token where it has none).
+
+    Padding never reaches a label through its id: label masks are built from positions.
+    """
+    import transformers
+
+    name = args.tokenizer_name or args.source
+    options: dict[str, Any] = {"trust_remote_code": args.trust_remote_code}
+    if args.tokenizer_name is None:
+        options["revision"] = args.model_revision
+        if args.gguf_file:
+            options["gguf_file"] = args.gguf_file
+    with _explained(args):
+        tokenizer = transformers.AutoTokenizer.from_pretrained(name, **options)
+    if tokenizer.eos_token_id is None:
+        raise ConfigError(Fault(f"{SECTION}.tokenizer_name", f"{name} has no end-of-text token"))
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+@contextmanager
+def _explained(args: ModelArguments) -> Iterator[None]:
+    """Turns transformers' and the hub client's errors into one that says what to do."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        where = f"{SECTION}.{'model' if args.model_name_or_path else 'config'}_name_or_path"
+        raise ConfigError(Fault(where, explain_load_error(args.source, error))) from error
+
+
+def explain_load_error(source: str, error: Exception) -> str:
+    """One sentence for the user: what could not be loaded, why, and the way out."""
+    first_line = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+    if Path(source).is_dir():
+        return f"the directory {source} could not be loaded: {first_line}"
+    if "trust_remote_code" in str(error):
+        return f"{source} brings code of its own; trust_remote_code: true would run it"
+    return (
+        f"{source} is no directory here (paths are relative to the context directory) and could "
+        f"not be had from the hub ({first_line}). Where nodes cannot reach the hub, download it "
+        f"once (`HF_HOME=/shared/hf hf download {source}`) and set HF_HOME to the same place in "
+        "environment.environment_variables; HF_HOME is honoured"
+    )
+
+
+def _check_vocabulary(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, args: ModelArguments
+) -> None:
+    embedding = model.get_input_embeddings()
+    # Under ZeRO-3 `weight` is empty outside a gather, so the size comes from the config.
+    rows = getattr(model.config, "vocab_size", None) or embedding.num_embeddings
+    if len(tokenizer) > rows:
+        raise ConfigError(
+            Fault(
+                f"{SECTION}.tokenizer_name",
+                f"the tokenizer has {len(tokenizer)} tokens and {args.source} embeds {rows}",
+            )
+        )

@@ -1,0 +1,128 @@
+"""The `searcher` section of an experiment: known keys, a metric that exists, a length that fits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from det_files.faults import Faults, did_you_mean
+from det_files.schema import Field, check_value, show
+
+_COMMON = {"name", "metric", "smaller_is_better", "source_trial_id", "source_checkpoint_uuid"}
+_HALVING = {"max_trials", "max_time", "time_metric", "max_length", "divisor", "stop_once"}
+# name -> (keys it may have, keys it must have), as in Determined's published schemas (0.38).
+SEARCHERS: dict[str, tuple[set[str], set[str]]] = {
+    "single": (_COMMON | {"max_length"}, set()),
+    "random": (_COMMON | {"max_length", "max_trials", "max_concurrent_trials"}, {"max_trials"}),
+    "grid": (_COMMON | {"max_length", "max_concurrent_trials"}, set()),
+    "adaptive_asha": (
+        _COMMON | _HALVING | {"mode", "max_rungs", "bracket_rungs", "max_concurrent_trials"},
+        {"max_trials"},
+    ),
+    "async_halving": (
+        _COMMON | _HALVING | {"num_rungs", "max_concurrent_trials"},
+        {"max_trials", "num_rungs"},
+    ),
+}
+TIME_METRICS = ("batches", "epochs")
+_WHOLE = Field("number", frozenset({"int"}), minimum=1)
+_FIELDS = {
+    "max_trials": _WHOLE,
+    "max_time": _WHOLE,
+    "num_rungs": _WHOLE,
+    "max_rungs": _WHOLE,
+    "max_concurrent_trials": Field("max_concurrent_trials", frozenset({"int"}), minimum=0),
+    "divisor": Field("divisor", frozenset({"float"}), exclusive_minimum=1),
+    "smaller_is_better": Field("smaller_is_better", frozenset({"bool"})),
+    "mode": Field("mode", frozenset({"str"}), ("aggressive", "standard", "conservative")),
+    "metric": Field("metric", frozenset({"str"})),
+    "time_metric": Field("time_metric", frozenset({"str"})),
+}
+
+
+def reported_metrics(training: Mapping[str, Any]) -> list[str]:
+    """Names that validations will carry under these training arguments; none without evaluation."""
+    if training.get("eval_strategy", "no") == "no":
+        return []
+    return ["eval_loss", "eval_perplexity", "eval_token_accuracy", "eval_runtime", *TIME_METRICS]
+
+
+def check_searcher(
+    searcher: Mapping[str, Any], training: Mapping[str, Any], faults: Faults
+) -> None:
+    """Notes every fault of the section, alone and against the resolved training arguments."""
+    name = searcher.get("name")
+    if name not in SEARCHERS:
+        hint = did_you_mean(str(name), SEARCHERS)
+        faults.add(
+            "searcher.name", f"expected one of {', '.join(SEARCHERS)}, got {show(name)}{hint}"
+        )
+        return
+    allowed, required = SEARCHERS[name]
+    for key in searcher:
+        if key not in allowed:
+            faults.unknown("searcher", str(key), allowed)
+        elif key in _FIELDS and searcher[key] is not None:
+            check_value(f"searcher.{key}", searcher[key], _FIELDS[key], faults)
+    for key in sorted(required | {"metric"}):
+        if searcher.get(key) is None:
+            faults.add(f"searcher.{key}", f"missing; {name} needs it")
+    if name in ("adaptive_asha", "async_halving"):
+        _check_halving(searcher, faults)
+    _check_metric(searcher, training, faults)
+    _check_length(searcher, training, faults)
+
+
+def _check_halving(searcher: Mapping[str, Any], faults: Faults) -> None:
+    given = {key for key in ("max_time", "time_metric") if searcher.get(key) is not None}
+    if not given and searcher.get("max_length") is not None:
+        return  # the form of 0.37
+    for key in sorted({"max_time", "time_metric"} - given):
+        faults.add(f"searcher.{key}", "missing; Determined 0.38 needs max_time and time_metric")
+    if "time_metric" in given and searcher["time_metric"] not in TIME_METRICS:
+        faults.add(
+            "searcher.time_metric",
+            f"expected one of {', '.join(TIME_METRICS)}, got {show(searcher['time_metric'])}",
+        )
+
+
+def _check_metric(
+    searcher: Mapping[str, Any], training: Mapping[str, Any], faults: Faults
+) -> None:
+    metric, reported = searcher.get("metric"), reported_metrics(training)
+    if not isinstance(metric, str):
+        return
+    if not reported:
+        faults.add("searcher.metric", f'{metric} is never reported: eval_strategy is "no"')
+    elif metric not in reported:
+        hint = did_you_mean(metric, reported)
+        faults.add("searcher.metric", f"{metric} is not among {', '.join(reported)}{hint}")
+
+
+def _check_length(
+    searcher: Mapping[str, Any], training: Mapping[str, Any], faults: Faults
+) -> None:
+    max_steps, epochs = training.get("max_steps", -1), training.get("num_train_epochs", 3.0)
+    if not all(isinstance(number, int | float) for number in (max_steps, epochs)):
+        return  # noted already
+    length = searcher.get("max_length")
+    if isinstance(length, int):
+        length = {"batches": length}
+    if isinstance(length, Mapping):
+        if length.get("batches") is not None and length["batches"] != max_steps:
+            said = max_steps if max_steps > 0 else "not set"
+            faults.add(
+                "searcher.max_length.batches",
+                f"{length['batches']} disagrees with training_arguments.max_steps ({said})",
+            )
+        if length.get("epochs") is not None and (max_steps > 0 or length["epochs"] != epochs):
+            faults.add(
+                "searcher.max_length.epochs",
+                f"{length['epochs']} disagrees with the training arguments "
+                f"(max_steps {max_steps}, num_train_epochs {epochs:g})",
+            )
+    limit, unit = searcher.get("max_time"), searcher.get("time_metric")
+    if isinstance(limit, int) and unit == "batches" and 0 < max_steps < limit:
+        faults.add("searcher.max_time", f"{limit} batches are never reached: max_steps {max_steps}")
+    if isinstance(limit, int) and unit == "epochs" and max_steps <= 0 and epochs < limit:
+        faults.add("searcher.max_time", f"{limit} epochs are never reached: {epochs:g} are trained")

@@ -1,0 +1,111 @@
+"""The fields of transformers' TrainingArguments, read from its source without importing it.
+
+Importing it takes torch and some ten seconds; validating a file must take less than six. The
+installed source is parsed instead, so names, types and choices are always the installed version's.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib.metadata
+import importlib.util
+from pathlib import Path
+
+from det_files.schema import Field
+
+_BASIC = {"bool", "int", "float", "str", "list", "dict"}
+# Fields whose annotation is a plain string although only some words are allowed.
+_ENUM_OF_FIELD = {
+    "eval_strategy": "IntervalStrategy",
+    "logging_strategy": "IntervalStrategy",
+    "save_strategy": "SaveStrategy",
+    "lr_scheduler_type": "SchedulerType",
+    "optim": "OptimizerNames",
+    "hub_strategy": "HubStrategy",
+}
+_MINIMUM = {
+    "per_device_train_batch_size": 1,
+    "per_device_eval_batch_size": 1,
+    "gradient_accumulation_steps": 1,
+    "learning_rate": 0,
+    "warmup_steps": 0,
+    "weight_decay": 0,
+    "save_total_limit": 1,
+    "max_steps": -1,
+    "ddp_timeout": 1,
+}
+_EXCLUSIVE_MINIMUM = {"num_train_epochs": 0, "logging_steps": 0, "eval_steps": 0, "save_steps": 0}
+
+
+def _source(module: str) -> ast.Module:
+    package = importlib.util.find_spec("transformers")
+    if package is None or not package.submodule_search_locations:
+        raise ModuleNotFoundError("transformers is not installed: pip install -r requirements.txt")
+    path = Path(package.submodule_search_locations[0]) / f"{module}.py"
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def transformers_version() -> str:
+    """The installed version, from its metadata (no import)."""
+    return importlib.metadata.version("transformers")
+
+
+@functools.cache
+def training_fields() -> dict[str, Field]:
+    """Name → Field for every field of the installed TrainingArguments.
+
+    Raises:
+        ModuleNotFoundError: transformers is not installed.
+        RuntimeError: the source has another shape than the dataclass that 5.x has.
+    """
+    tree = _source("training_args")
+    enums = _enum_values(tree) | _enum_values(_source("trainer_utils"))
+    classes = [n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "TrainingArguments"]
+    found: dict[str, Field] = {}
+    for statement in classes[0].body if classes else []:
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+            field = _field(statement.target.id, statement.annotation, enums)
+            found[field.name] = field
+    if "learning_rate" not in found:
+        raise RuntimeError(f"transformers {transformers_version()}: no fields in training_args.py")
+    return found
+
+
+def _field(name: str, annotation: ast.expr, enums: dict[str, tuple[str, ...]]) -> Field:
+    names = {node.id for node in ast.walk(annotation) if isinstance(node, ast.Name)}
+    kinds = {n for n in _outer_names(annotation) if n in _BASIC} or {"any"}
+    if any(isinstance(n, ast.Constant) and n.value is None for n in ast.walk(annotation)):
+        kinds.add("none")
+    enum = _ENUM_OF_FIELD.get(name) or next((n for n in names if n in enums), None)
+    choices = enums.get(enum, ()) if enum and "list" not in kinds else ()
+    return Field(
+        name,
+        frozenset(kinds | ({"str"} if choices else set())),
+        choices,
+        minimum=_MINIMUM.get(name),
+        exclusive_minimum=_EXCLUSIVE_MINIMUM.get(name),
+    )
+
+
+def _outer_names(annotation: ast.expr) -> set[str]:
+    """The names of a union's members; `list[str]` counts as list, not as str."""
+    if isinstance(annotation, ast.BinOp):
+        return _outer_names(annotation.left) | _outer_names(annotation.right)
+    if isinstance(annotation, ast.Subscript):
+        return _outer_names(annotation.value)
+    return {annotation.id} if isinstance(annotation, ast.Name) else set()
+
+
+def _enum_values(tree: ast.Module) -> dict[str, tuple[str, ...]]:
+    values: dict[str, tuple[str, ...]] = {}
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and any(
+            isinstance(base, ast.Name) and base.id.endswith("Enum") for base in node.bases
+        ):
+            values[node.name] = tuple(
+                str(s.value.value)
+                for s in node.body
+                if isinstance(s, ast.Assign) and isinstance(s.value, ast.Constant)
+            )
+    return values

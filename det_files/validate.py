@@ -1,0 +1,140 @@
+"""Validates experiment files: every fault of each, with its place; nothing is started.
+
+    python -m det_files.validate experiments/swallow_70b_ds3.yaml
+    python -m det_files.validate experiments
+
+Neither torch nor transformers is imported, so one file takes about a second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from det_files.args import RunArgs, experiment_facts, resolve
+from det_files.deepspeed_config import nvme_needs
+from det_files.experiment import Experiment, read_experiment
+from det_files.faults import EXIT_CONFIGURATION, ConfigError, Faults, exit_on_config_error
+
+MEBIBYTE = 1024 * 1024
+CONTEXT_LIMIT_BYTES = 95 * MEBIBYTE  # Determined's limit on the decoded files of a context
+
+
+def check_experiment(
+    experiment: Experiment, slots: int | None = None, context: Path | None = None
+) -> RunArgs:
+    """Returns one draw of the experiment's arguments at `slots` ranks (default: its own).
+
+    Raises:
+        ConfigError: every fault of the experiment, at once.
+    """
+    faults = Faults()
+    args = find_faults(experiment, slots or experiment.slots, context or Path.cwd(), faults)
+    if slots is not None and slots < 1:
+        faults.add("--slots", f"expected >= 1, got {slots}")
+    faults.raise_if_any(str(experiment.path))
+    assert args is not None
+    return args
+
+
+def find_faults(
+    experiment: Experiment, slots: int, context: Path, faults: Faults
+) -> RunArgs | None:
+    """Notes the faults of everything below the top level; warnings go to the experiment's list."""
+    args = resolve(
+        experiment.hyperparameters,
+        experiment.entrypoint.flags,
+        experiment_facts(experiment, slots),
+        context,
+        faults,
+        experiment.warnings,
+    )
+    output_dir = (args.training if args else {}).get("output_dir")
+    if output_dir and (reason := why_not_writable(Path(output_dir))):
+        faults.add("hyperparameters.training_arguments.output_dir", f"{output_dir}: {reason}")
+    return args
+
+
+def why_not_writable(directory: Path) -> str:
+    """Why files cannot be made in a directory that may not exist yet; empty where they can."""
+    existing = directory
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    if not existing.is_dir():
+        return f"{existing} is no directory"
+    return "" if os.access(existing, os.W_OK | os.X_OK) else f"{existing} is not writable"
+
+
+def context_bytes(context: Path) -> int:
+    """Bytes that `det experiment create … CONTEXT` would send: .detignore is honoured."""
+    import pathspec
+    from determined.common.constants import DEFAULT_DETIGNORE
+
+    lines = list(DEFAULT_DETIGNORE)
+    if (context / ".detignore").is_file():
+        lines += (context / ".detignore").read_text(encoding="utf-8").splitlines()
+    ignored = pathspec.PathSpec.from_lines("gitwildmatch", lines)
+    total = 0
+    for parent, directories, files in os.walk(context):
+        relative = Path(parent).relative_to(context)
+        directories[:] = [d for d in directories if not ignored.match_file(f"{relative / d}/")]
+        for name in files:
+            path = Path(parent) / name
+            if not ignored.match_file(str(relative / name)) and path.is_file():
+                total += path.stat().st_size
+    return total
+
+
+def check_context(context: Path) -> None:
+    """Raises a ConfigError where the context directory is over Determined's limit."""
+    size = context_bytes(context)
+    if size > CONTEXT_LIMIT_BYTES:
+        raise ConfigError(
+            f"{context.resolve()}: the context has {size / MEBIBYTE:.0f} MiB and Determined takes "
+            f"{CONTEXT_LIMIT_BYTES // MEBIBYTE}; name what a trial does not need in .detignore"
+        )
+
+
+def validate_file(path: Path, context: Path) -> bool:
+    """Prints what is wrong with one file, or that nothing is; True where nothing is."""
+    faults = Faults()
+    try:
+        experiment = read_experiment(path, (), faults)
+        args = find_faults(experiment, experiment.slots, context, faults)
+        faults.raise_if_any(str(path))
+    except ConfigError as error:
+        print(error)
+        return False
+    print(f"{path}: ok")
+    for warning in experiment.warnings:
+        print(f"  warning: {warning}")
+    needs = nvme_needs(args.deepspeed) if args and args.deepspeed else ""
+    if needs:
+        print(f"  note: {needs}")
+    return True
+
+
+def experiment_files(paths: Sequence[Path]) -> list[Path]:
+    """The files named, and every *.yaml of the directories named."""
+    found: list[Path] = []
+    for path in paths:
+        found += sorted(path.glob("*.yaml")) if path.is_dir() else [path]
+        if path.is_dir() and not any(path.glob("*.yaml")):
+            raise ConfigError(f"{path}: no *.yaml in this directory")
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m det_files.validate", description=__doc__)
+    parser.add_argument("paths", nargs="+", type=Path, metavar="FILE|DIRECTORY")
+    parser.add_argument("--context", type=Path, default=Path("."), help="the context directory")
+    options = parser.parse_args(argv)
+    clean = [validate_file(path, options.context) for path in experiment_files(options.paths)]
+    check_context(options.context)
+    return 0 if all(clean) else EXIT_CONFIGURATION
+
+
+if __name__ == "__main__":
+    exit_on_config_error(main)
