@@ -15,6 +15,7 @@ from typing import Any
 
 from det_files.deepspeed_fields import TOP_LEVEL_KEYS, zero_fields
 from det_files.faults import ConfigError, Fault, Faults
+from det_files.schema import show
 
 PATH = "hyperparameters.deepspeed_config"
 AUTO_SECTIONS: dict[str, Any] = {
@@ -44,7 +45,8 @@ def load_deepspeed_config(path: Path, shown: str | None = None) -> dict[str, Any
     """Returns the JSON file as a mapping.
 
     Raises:
-        ConfigError: the file is absent, is no JSON (file, line, column) or holds no mapping.
+        ConfigError: the file is absent, is no JSON (file, line, column), has a key twice, or holds
+            no mapping.
     """
     shown = shown or str(path)
     try:
@@ -53,13 +55,24 @@ def load_deepspeed_config(path: Path, shown: str | None = None) -> dict[str, Any
         near = ", ".join(sorted(p.name for p in path.parent.glob("*.json"))) or "none"
         reason = f"{shown}: {error.strerror}; JSON files beside it: {near}"
         raise ConfigError(Fault(PATH, reason)) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(Fault(PATH, f"{shown} is not UTF-8 text: {error.reason}")) from error
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        mapping = dict(pairs)
+        if len(mapping) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice = sorted({name for name in names if names.count(name) > 1})
+            raise ConfigError(Fault(PATH, f"{shown}: found twice: {', '.join(twice)}"))
+        return mapping
+
     try:
-        config = json.loads(text)
+        config = json.loads(text, object_pairs_hook=unique)
     except json.JSONDecodeError as error:
         reason = f"{shown}, line {error.lineno}, column {error.colno}: {error.msg}"
         raise ConfigError(Fault(PATH, reason)) from error
     if not isinstance(config, dict):
-        raise ConfigError(Fault(PATH, f"{shown}: expected a mapping, got a {type(config).__name__}"))
+        raise ConfigError(Fault(PATH, f"{shown}: expected a mapping, got {show(config)}"))
     return config
 
 
@@ -117,9 +130,16 @@ def nvme_needs(config: Mapping[str, Any]) -> str:
 
 
 def check_deepspeed_config(
-    config: Mapping[str, Any], batch: BatchSizes, dtype: str, max_grad_norm: float, faults: Faults
+    config: Mapping[str, Any],
+    batch: BatchSizes | None,
+    dtype: str,
+    max_grad_norm: float,
+    faults: Faults,
 ) -> None:
-    """Notes unknown keys, and every contradiction with the training arguments."""
+    """Notes unknown keys, and every contradiction with the training arguments.
+
+    `batch` is None where the training arguments' own batch sizes are faulty.
+    """
     for key in config:
         if key not in TOP_LEVEL_KEYS:
             faults.unknown(PATH, key, TOP_LEVEL_KEYS)
@@ -128,7 +148,8 @@ def check_deepspeed_config(
         faults.add(f"{PATH}.zero_optimization", "missing: expected a mapping with a stage")
     else:
         _check_zero(zero, faults)
-    _check_batch(config, batch, faults)
+    if batch is not None:
+        _check_batch(config, batch, faults)
     _check_precision(config, dtype, faults)
     clipping = config.get("gradient_clipping", "auto")
     if clipping != "auto" and clipping != max_grad_norm:
@@ -147,18 +168,21 @@ def _check_zero(zero: Mapping[str, Any], faults: Faults) -> None:
             faults.unknown(path, key, known)
     stage = zero.get("stage")
     if not isinstance(stage, int) or isinstance(stage, bool) or not 0 <= stage <= 3:
-        faults.add(f"{path}.stage", f"expected 0, 1, 2 or 3, got {json.dumps(stage)}")
-    if stage != 3 and (zero.get("offload_param") or {}).get("device", "none") != "none":
-        faults.add(f"{path}.offload_param", f"needs stage 3, got stage {stage}")
+        faults.add(f"{path}.stage", f"expected 0, 1, 2 or 3, got {show(stage)}")
     for what in ("offload_optimizer", "offload_param"):
         section = zero.get(what) or {}
+        if not isinstance(section, Mapping):
+            faults.add(f"{path}.{what}", f"expected a mapping with a device, got {show(section)}")
+            continue
         device = section.get("device", "none")
+        if what == "offload_param" and device != "none" and stage != 3:
+            faults.add(f"{path}.{what}", f"needs stage 3, got stage {show(stage)}")
         if device not in ("none", "cpu", "nvme"):
-            faults.add(f"{path}.{what}.device", f"expected none, cpu or nvme, got {device!r}")
+            faults.add(f"{path}.{what}.device", f"expected none, cpu or nvme, got {show(device)}")
         if device == "nvme" and not section.get("nvme_path"):
             faults.add(f"{path}.{what}.nvme_path", "missing: the directory of a local NVMe drive")
         if device == "nvme" and stage != 3:
-            faults.add(f"{path}.{what}.device", f"nvme needs stage 3, got stage {stage}")
+            faults.add(f"{path}.{what}.device", f"nvme needs stage 3, got stage {show(stage)}")
 
 
 def _check_batch(config: Mapping[str, Any], batch: BatchSizes, faults: Faults) -> None:
@@ -176,17 +200,23 @@ def _check_batch(config: Mapping[str, Any], batch: BatchSizes, faults: Faults) -
         if value not in ("auto", wanted):
             faults.add(
                 f"{PATH}.{key}",
-                f'{json.dumps(value)} disagrees with {source} {wanted}; write "auto"',
+                f'{show(value)} disagrees with {source} {wanted}; write "auto"',
             )
 
 
 def _check_precision(config: Mapping[str, Any], dtype: str, faults: Faults) -> None:
-    for section, wanted in (("fp16", "float16"), ("bf16", "bfloat16")):
-        mapping = config.get(section) or {}
-        enabled = mapping.get("enabled", "auto") if isinstance(mapping, Mapping) else mapping
+    if dtype not in ("float32", "float16", "bfloat16"):
+        return  # noted already
+    # "bfloat16" is DeepSpeed's older name of the same section.
+    for section, wanted in (("fp16", "float16"), ("bf16", "bfloat16"), ("bfloat16", "bfloat16")):
+        mapping = config.get(section, {})
+        if not isinstance(mapping, Mapping):
+            faults.add(f"{PATH}.{section}", f"expected a mapping, got {show(mapping)}")
+            continue
+        enabled = mapping.get("enabled", "auto")
         if enabled not in ("auto", dtype == wanted):
             faults.add(
                 f"{PATH}.{section}.enabled",
-                f"{json.dumps(enabled)} disagrees with model_arguments.dtype {dtype}, "
+                f"{show(enabled)} disagrees with model_arguments.dtype {dtype}, "
                 'the single source of precision; write "auto"',
             )

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os.path
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from det_files.data.arguments import DataArguments
 from det_files.faults import Faults
 from det_files.models import ModelArguments
 from det_files.old_names import OLD_NAMES, put
-from det_files.schema import Field, fields_of, parse_flag
+from det_files.schema import Field, fields_of, parse_flag, show
 from det_files.training_fields import training_fields
 from det_files.tuning import TuningArguments
 
@@ -32,11 +32,13 @@ class Entrypoint:
 
 def parse_entrypoint(value: Any, faults: Faults, warnings: list[str]) -> Entrypoint:
     """Reads an entrypoint, a string or a list of words; notes what cannot be run by us."""
-    words = shlex.split(value) if isinstance(value, str) else [str(word) for word in value or []]
+    words = _words(value, faults)
+    if words is None:
+        return Entrypoint(MODULES[0])
     launcher: str | None = None
     while words:
         word = words.pop(0)
-        if os.path.basename(word) in _PYTHONS:
+        if Path(word).name in _PYTHONS:
             continue
         if word == "-m" and words:
             word = words.pop(0)
@@ -50,11 +52,24 @@ def parse_entrypoint(value: Any, faults: Faults, warnings: list[str]) -> Entrypo
     return Entrypoint(MODULES[0], launcher)
 
 
+def _words(value: Any, faults: Faults) -> list[str] | None:
+    if isinstance(value, list):
+        return [str(word) for word in value]
+    if not isinstance(value, str):
+        faults.add("entrypoint", f"expected a string or a list of words, got {show(value)}")
+        return None
+    try:
+        return shlex.split(value)
+    except ValueError as error:  # a quotation that does not end
+        faults.add("entrypoint", str(error))
+        return None
+
+
 def _module(word: str, faults: Faults, warnings: list[str]) -> str:
     if word in MODULES:
         return word
     by_script = {f"{module.rsplit('.', 1)[-1]}.py": module for module in MODULES}
-    script = os.path.basename(word)
+    script = Path(word).name
     if script in by_script:
         warnings.append(f"entrypoint: `python {word}` is now `python -m {by_script[script]}`")
         return by_script[script]
@@ -103,7 +118,9 @@ def flags_to_hyperparameters(
     """
     known = flag_fields()
     nested: dict[str, Any] = {}
-    for key, text in split_flags(words, faults).items():
+    given = split_flags(words, faults)
+    # Old names first: today's name wins where both are given.
+    for key, text in sorted(given.items(), key=lambda item: item[0] not in OLD_NAMES):
         if key in OLD_NAMES:
             old = OLD_NAMES[key]
             warnings.append(old.warning(f"--{key}"))

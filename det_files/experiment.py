@@ -16,6 +16,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from det_files.entrypoint import MODULES, Entrypoint, parse_entrypoint
 from det_files.faults import ConfigError, Fault, Faults
+from det_files.hyperparameters import as_constants
 from det_files.schema import show
 
 # The top level of Determined's experiment configuration (its reference documentation, 0.38).
@@ -28,6 +29,8 @@ TOP_LEVEL_KEYS = frozenset(
     bind_mounts integrations internal log_policies preemption_timeout data_layer
     """.split()
 )
+# a.b[0].c
+_DOTTED = re.compile(r"[^.\[\]]+(\[\d+\])*(\.[^.\[\]]+(\[\d+\])*)*")
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class Experiment:
     def slots(self) -> int:
         """`resources.slots_per_trial`: ranks of one trial; 1 where it is no number (a fault)."""
         value = _mapping(self.config.get("resources")).get("slots_per_trial", 1)
-        return value if isinstance(value, int) else 1
+        return value if isinstance(value, int) and not isinstance(value, bool) else 1
 
     @property
     def max_restarts(self) -> int:
@@ -111,7 +114,7 @@ def parse_yaml(text: str, subject: str) -> Any:
         where = f"{subject}, line {mark.line + 1}, column {mark.column + 1}" if mark else subject
         problem = str(error.problem or error.context).strip().splitlines()[0]
         raise ConfigError(Fault(where, problem)) from error
-    except YAMLError as error:
+    except (YAMLError, ValueError) as error:  # ValueError: a date that is none
         raise ConfigError(Fault(subject, str(error).strip().splitlines()[0])) from error
 
 
@@ -140,6 +143,8 @@ def read_experiment(path: Path, overrides: Sequence[str], faults: Faults) -> Exp
         near = ", ".join(sorted(p.name for p in path.parent.glob("*.yaml"))[:20])
         hint = f"; there are: {near}" if near else ""
         raise ConfigError(Fault(str(path), f"{error.strerror}{hint}")) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(Fault(str(path), f"is not UTF-8 text: {error.reason}")) from error
     config = parse_yaml(text, str(path))
     if not isinstance(config, dict):
         raise ConfigError(Fault(str(path), "expected a mapping at the top level"))
@@ -158,7 +163,7 @@ def read_experiment(path: Path, overrides: Sequence[str], faults: Faults) -> Exp
 def apply_override(config: dict[str, Any], override: str, faults: Faults) -> None:
     """Sets one `dotted.path=value` in place; `sources[0].path` reaches into lists."""
     dotted, equals, text = override.partition("=")
-    if not equals or not dotted:
+    if not equals or not _DOTTED.fullmatch(dotted):
         faults.add(f"--set {override}", "expected dotted.path=value")
         return
     try:
@@ -179,7 +184,8 @@ def apply_override(config: dict[str, Any], override: str, faults: Faults) -> Non
         else:
             faults.add(f"--set {dotted}", f"there is no {show(part)} to go into")
             return
-    if isinstance(node, dict) or (isinstance(node, list) and last in range(len(node))):
+    indexed = isinstance(node, list) and last in range(len(node))
+    if indexed or (isinstance(node, dict) and isinstance(last, str)):
         node[last] = value
     else:
         faults.add(f"--set {dotted}", f"there is no {show(last)} to set")
@@ -187,7 +193,8 @@ def apply_override(config: dict[str, Any], override: str, faults: Faults) -> Non
 
 def with_hyperparameters(experiment: Experiment, hyperparameters: Mapping[str, Any]) -> Experiment:
     """The same experiment with these (sampled) hyperparameters: what one trial runs."""
-    config = copy.deepcopy(experiment.config) | {"hyperparameters": dict(hyperparameters)}
+    config = copy.deepcopy(experiment.config)
+    config["hyperparameters"] = as_constants(copy.deepcopy(dict(hyperparameters)))
     return Experiment(experiment.path, config, experiment.entrypoint, experiment.warnings)
 
 
@@ -201,8 +208,14 @@ def _check_top_level(config: Mapping[str, Any], faults: Faults) -> None:
     if not config.get("searcher"):
         faults.add("searcher", "missing: {name: single, metric: eval_loss} runs one trial")
     slots = _mapping(config.get("resources")).get("slots_per_trial", 1)
-    if isinstance(slots, bool) or not isinstance(slots, int) or slots < 1:
-        faults.add("resources.slots_per_trial", f"expected a whole number >= 1, got {show(slots)}")
-    restarts = config.get("max_restarts")
-    if restarts is not None and (not isinstance(restarts, int) or restarts < 0):
-        faults.add("max_restarts", f"expected a whole number >= 0, got {show(restarts)}")
+    _check_whole("resources.slots_per_trial", slots, 1, faults)
+    restarts, seed = config.get("max_restarts"), _mapping(config.get("reproducibility"))
+    if restarts is not None:
+        _check_whole("max_restarts", restarts, 0, faults)
+    if seed.get("experiment_seed") is not None:
+        _check_whole("reproducibility.experiment_seed", seed["experiment_seed"], 0, faults)
+
+
+def _check_whole(path: str, value: Any, minimum: int, faults: Faults) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+        faults.add(path, f"expected a whole number >= {minimum}, got {show(value)}")

@@ -1,4 +1,4 @@
-"""Faults of a configuration: all of them at once, each with its place and the nearest valid name."""
+"""Faults of a configuration: all at once, each with its place and the nearest valid name."""
 
 from __future__ import annotations
 

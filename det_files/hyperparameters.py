@@ -6,6 +6,7 @@ with a `type` key is a hyperparameter wherever it stands, except inside a list, 
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -24,33 +25,32 @@ TYPES: dict[str, tuple[frozenset[str], frozenset[str]]] = {
 
 def is_hyperparameter(value: Any) -> bool:
     """True for a mapping that Determined reads as a hyperparameter of a known type."""
-    return isinstance(value, Mapping) and value.get("type") in TYPES
+    return isinstance(value, Mapping) and _is_type(value.get("type"))
+
+
+def _is_type(name: Any) -> bool:
+    return isinstance(name, str) and name in TYPES
 
 
 def representatives(value: Any) -> Iterator[tuple[str, Any]]:
     """The values to check in place of `value`, each with the suffix that names it in a path.
 
-    A plain value stands for itself; a range for its two ends; a categorical for every choice.
+    A plain value stands for itself; a range for its two ends; a categorical for every choice. A
+    malformed hyperparameter has none (check_hyperparameters says what is wrong with it).
     """
     if not is_hyperparameter(value):
         yield "", value
         return
+    if not _is_whole(value):
+        return
     kind = value["type"]
-    if kind == "const" and "val" in value:
+    if kind == "const":
         yield ".val", value["val"]
     elif kind == "categorical":
-        yield from ((f".vals[{i}]", choice) for i, choice in enumerate(value.get("vals") or []))
+        yield from ((f".vals[{i}]", choice) for i, choice in enumerate(value["vals"]))
     else:
         for end in ("minval", "maxval"):
-            bound = value.get(end)
-            if not isinstance(bound, int | float) or isinstance(bound, bool):
-                continue
-            yield f".{end}", _base(value) ** bound if kind == "log" else bound
-
-
-def _base(value: Mapping[str, Any]) -> float:
-    base = value.get("base", 10)
-    return float(base) if isinstance(base, int | float) else 10.0
+            yield f".{end}", float(value["base"]) ** value[end] if kind == "log" else value[end]
 
 
 def check_hyperparameters(path: str, tree: Any, faults: Faults) -> None:
@@ -63,7 +63,7 @@ def check_hyperparameters(path: str, tree: Any, faults: Faults) -> None:
     if "type" not in tree:
         for key, item in tree.items():
             check_hyperparameters(f"{path}.{key}", item, faults)
-    elif tree["type"] not in TYPES:
+    elif not _is_type(tree["type"]):
         faults.add(
             f"{path}.type",
             "Determined reads every mapping with a `type` key as a hyperparameter, and "
@@ -74,24 +74,79 @@ def check_hyperparameters(path: str, tree: Any, faults: Faults) -> None:
         _check_hyperparameter(path, tree, faults)
 
 
+def check_grid(path: str, tree: Any, faults: Faults) -> None:
+    """Notes the ranges that a grid search cannot walk: those without a `count`."""
+    if is_hyperparameter(tree):
+        if "count" in TYPES[tree["type"]][1] and tree.get("count") is None:
+            faults.add(f"{path}.count", "missing; a grid search needs it")
+    elif isinstance(tree, Mapping):
+        for key, item in tree.items():
+            check_grid(f"{path}.{key}", item, faults)
+
+
+def _is_whole(value: Mapping[str, Any]) -> bool:
+    faults = Faults()
+    _check_hyperparameter("", value, faults)
+    return not faults.found
+
+
 def _check_hyperparameter(path: str, value: Mapping[str, Any], faults: Faults) -> None:
-    required, optional = TYPES[value["type"]]
+    kind = value["type"]
+    required, optional = TYPES[kind]
     for key in sorted(required - set(value)):
-        faults.add(f"{path}.{key}", f"missing; a {value['type']} hyperparameter needs it")
-    for key in sorted(set(value) - required - optional - {"type"}):
-        faults.unknown(path, key, required | optional)
-    if value["type"] == "categorical" and not (
-        isinstance(value.get("vals"), list) and value["vals"]
-    ):
-        faults.add(f"{path}.vals", "expected a list with at least one value")
-    low, high = value.get("minval"), value.get("maxval")
-    if isinstance(low, int | float) and isinstance(high, int | float) and low >= high:
+        faults.add(f"{path}.{key}", f"missing; type {kind} needs it")
+    for key in value:
+        if key not in required | optional | {"type"}:
+            faults.unknown(path, str(key), required | optional)
+    if kind == "categorical" and "vals" in value:
+        if isinstance(value["vals"], list) and value["vals"]:
+            check_hyperparameters(f"{path}.vals", value["vals"], faults)
+        else:
+            faults.add(f"{path}.vals", "expected a list with at least one value")
+    if kind in ("int", "double", "log"):
+        _check_range(path, value, faults)
+
+
+def _check_range(path: str, value: Mapping[str, Any], faults: Faults) -> None:
+    """Notes ends, base and count that are no numbers, or that span no range."""
+    kind, known = value["type"], len(faults.found)
+    for key in ("minval", "maxval", "base", "count"):
+        if key not in value or (key == "count" and value[key] is None):
+            continue
+        number = value[key]
+        whole = key == "count" or kind == "int"
+        if not _is_number(number) or (whole and number != int(number)):
+            expected = "a whole number" if whole else "a finite number"
+            faults.add(f"{path}.{key}", f"expected {expected}, got {number!r}")
+        elif key in ("base", "count") and number <= 0:
+            faults.add(f"{path}.{key}", f"expected > 0, got {number}")
+    if len(faults.found) > known or not {"minval", "maxval"} <= set(value):
+        return
+    low, high = value["minval"], value["maxval"]
+    if low >= high:
         faults.add(f"{path}.minval", f"expected < maxval ({high}), got {low}")
+    if kind == "log" and "base" in value:
+        for end in ("minval", "maxval"):
+            try:
+                float(value["base"]) ** value[end]
+            except OverflowError:
+                faults.add(
+                    f"{path}.{end}",
+                    f"{value['base']} to the power of {value[end]} is too large; minval and "
+                    "maxval are exponents",
+                )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _check_in_list(path: str, item: Any, faults: Faults) -> None:
     if is_hyperparameter(item):
-        faults.add(path, "a hyperparameter inside a list is not searched: Determined hands lists on")
+        faults.add(
+            path,
+            "a hyperparameter inside a list is not searched: Determined hands lists on literally",
+        )
     elif isinstance(item, Mapping):
         for key, inner in item.items():
             _check_in_list(f"{path}.{key}", inner, faults)
@@ -101,7 +156,7 @@ def _check_in_list(path: str, item: Any, faults: Faults) -> None:
 
 
 def sample(tree: Any, rng: random.Random) -> Any:
-    """One draw of every hyperparameter in the tree; constants and lists are handed on.
+    """One draw of every hyperparameter in the tree; all else, malformed ones too, is handed on.
 
     An int is drawn from minval to maxval inclusive, a log from base**minval to base**maxval.
     """
@@ -109,13 +164,27 @@ def sample(tree: Any, rng: random.Random) -> Any:
         return tree
     if not is_hyperparameter(tree):
         return {key: sample(value, rng) for key, value in tree.items()}
+    if not _is_whole(tree):
+        return tree
     kind = tree["type"]
     if kind == "const":
         return tree["val"]
     if kind == "categorical":
-        return rng.choice(list(tree["vals"]))
+        return rng.choice(tree["vals"])
     low, high = tree["minval"], tree["maxval"]
     if kind == "int":
         return rng.randint(int(low), int(high))
     drawn = rng.uniform(low, high)
-    return float(_base(tree) ** drawn) if kind == "log" else drawn
+    return float(tree["base"]) ** drawn if kind == "log" else drawn
+
+
+def as_constants(drawn: Any) -> Any:
+    """A tree of which `drawn` is the only draw: literal mappings with a `type` become constants.
+
+    What a trial is given has been drawn already, so a mapping with a `type` in it is a literal.
+    """
+    if not isinstance(drawn, Mapping):
+        return drawn
+    if "type" in drawn:
+        return {"type": "const", "val": drawn}
+    return {key: as_constants(value) for key, value in drawn.items()}

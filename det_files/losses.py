@@ -35,7 +35,8 @@ def token_mean_loss(
     total = summed_cross_entropy(outputs["logits"], labels)
     if num_items_in_batch is None:
         num_items_in_batch = (labels[:, 1:] != IGNORED).sum()
-    return total / num_items_in_batch
+    # A step without a supervised token has a loss of 0 and no gradient; 0 / 0 would end the model.
+    return total / max(num_items_in_batch, 1)
 
 
 def row_statistics(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -69,9 +69,11 @@ def gguf_conversion_command(args: ModelArguments) -> str:
 
 
 def load_model(
-    args: ModelArguments, dtype: torch.dtype | str | None = None
+    args: ModelArguments, dtype: torch.dtype | str | None = None, seed: int = 42
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Returns the model with parameters in `dtype` (default: `args.dtype`) and its tokenizer.
+
+    Without weights to load (`config_name_or_path`), they are drawn from `seed`.
 
     Under ZeRO-3 the weights are partitioned while they are loaded; for that, TrainingArguments
     must have been made before (transformers asks a global that they set).
@@ -91,6 +93,7 @@ def load_model(
         "attn_implementation": args.attn_implementation,
         "trust_remote_code": args.trust_remote_code,
     }
+    transformers.set_seed(seed)
     with _explained(args):
         if args.model_name_or_path is None:
             config = transformers.AutoConfig.from_pretrained(
@@ -113,10 +116,9 @@ def _weights(args: ModelArguments) -> dict[str, Any]:
     directory = Path(args.model_name_or_path or "")
     if args.gguf_file:
         return options | {"gguf_file": args.gguf_file}
-    if directory.is_dir() and not any(directory.glob("*.safetensors")):
-        if any(directory.glob("*.bin")):
-            logger.warning("%s has no safetensors: loading .bin with weights_only", directory)
-            options["use_safetensors"] = False
+    if not any(directory.glob("*.safetensors")) and any(directory.glob("*.bin")):
+        logger.warning("%s has no safetensors: loading .bin with weights_only", directory)
+        options["use_safetensors"] = False
     return options
 
 
@@ -133,7 +135,7 @@ def load_tokenizer(args: ModelArguments) -> PreTrainedTokenizerBase:
         options["revision"] = args.model_revision
         if args.gguf_file:
             options["gguf_file"] = args.gguf_file
-    with _explained(args):
+    with _explained(args, name):
         tokenizer = transformers.AutoTokenizer.from_pretrained(name, **options)
     if tokenizer.eos_token_id is None:
         raise ConfigError(Fault(f"{SECTION}.tokenizer_name", f"{name} has no end-of-text token"))
@@ -143,22 +145,30 @@ def load_tokenizer(args: ModelArguments) -> PreTrainedTokenizerBase:
 
 
 @contextmanager
-def _explained(args: ModelArguments) -> Iterator[None]:
-    """Turns transformers' and the hub client's errors into one that says what to do."""
+def _explained(args: ModelArguments, name: str | None = None) -> Iterator[None]:
+    """Turns the errors of loading `name` (default: the model) into one that says what to do."""
+    from pickle import UnpicklingError
+
+    from safetensors import SafetensorError
+
+    known = (OSError, ValueError, KeyError, ImportError, UnpicklingError, SafetensorError)
     try:
         yield
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        where = f"{SECTION}.{'model' if args.model_name_or_path else 'config'}_name_or_path"
-        raise ConfigError(Fault(where, explain_load_error(args.source, error))) from error
+    except known as error:
+        key = "model_name_or_path" if args.model_name_or_path else "config_name_or_path"
+        if name is not None and name == args.tokenizer_name:
+            key = "tokenizer_name"
+        reason = explain_load_error(name or args.source, error)
+        raise ConfigError(Fault(f"{SECTION}.{key}", reason)) from error
 
 
 def explain_load_error(source: str, error: Exception) -> str:
     """One sentence for the user: what could not be loaded, why, and the way out."""
     first_line = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-    if Path(source).is_dir():
-        return f"the directory {source} could not be loaded: {first_line}"
     if "trust_remote_code" in str(error):
         return f"{source} brings code of its own; trust_remote_code: true would run it"
+    if Path(source).is_dir():
+        return f"the directory {source} could not be loaded: {first_line}"
     return (
         f"{source} is no directory here (paths are relative to the context directory) and could "
         f"not be had from the hub ({first_line}). Where nodes cannot reach the hub, download it "

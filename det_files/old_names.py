@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from det_files.hyperparameters import is_hyperparameter
 
 
 def _same(value: Any) -> Any:
@@ -22,11 +25,22 @@ class OldName:
     def warning(self, old: str) -> str:
         if self.path is None:
             return f"{old} is ignored: {self.reason}"
-        return f"{old} is now {self.path}" + (f" ({self.reason})" if self.reason else "")
+        path = self.path.replace(".0.", "[0].")
+        return f"{old} is now {path}" + (f" ({self.reason})" if self.reason else "")
+
+    def converted(self, value: Any) -> Any:
+        """The value as today's name takes it; that of every choice, where it is searched over."""
+        if not is_hyperparameter(value):
+            return self.convert(value)
+        if isinstance(value.get("vals"), list):
+            return {**value, "vals": [self.convert(choice) for choice in value["vals"]]}
+        return {**value, "val": self.convert(value["val"])} if "val" in value else value
 
 
 def _method(use_lora: Any) -> str:
-    return "lora" if use_lora in (True, "true", "True", None) else "full"
+    words = {"true": "lora", "none": "lora", "false": "full"}
+    # Anything else is handed on, to be refused as a method.
+    return words.get(str(use_lora).lower(), use_lora)
 
 
 OLD_NAMES: dict[str, OldName] = {
@@ -45,30 +59,37 @@ OLD_NAMES: dict[str, OldName] = {
     "dataset_name": OldName("data_arguments.sources.0.dataset_name"),
     "dataset_config_name": OldName("data_arguments.sources.0.dataset_config"),
 }
-# Old names that are still today's in some section: a source has a dataset_name.
 _SECTIONS = ("model_arguments", "data_arguments", "tuning_arguments", "training_arguments")
 
 
 def put(tree: dict[str, Any], path: str, value: Any) -> None:
-    """Sets a dotted path in nested mappings, making them on the way; `0` makes a list of one."""
+    """Sets a dotted path in nested mappings, making them on the way; `0` makes a list of one.
+
+    Where something else stands in the way nothing is set: its type is refused where it is read.
+    """
     head, _, rest = path.partition(".")
     if not rest:
         tree[head] = value
-    elif rest.startswith("0."):
-        items = tree.setdefault(head, [{}])
-        put(items[0], rest[2:], value)
-    else:
-        put(tree.setdefault(head, {}), rest, value)
+        return
+    in_list = rest.startswith("0.")
+    below = tree[head] = tree.get(head) or ([{}] if in_list else {})
+    if in_list:
+        below, rest = (below[0] if isinstance(below, list) else None), rest[2:]
+    if isinstance(below, dict):
+        put(below, rest, value)
 
 
 def modernise(hyperparameters: Mapping[str, Any], warnings: list[str]) -> dict[str, Any]:
     """A copy of the hyperparameters with old names replaced; one warning for each is appended.
 
-    Today's name wins where both are given.
+    Today's name wins where both are given. A section without content is left out, so that it does
+    not hide flags.
     """
     modern: dict[str, Any] = {}
     moved: list[tuple[OldName, Any]] = []
-    for section, content in hyperparameters.items():
+    for section, content in copy.deepcopy(dict(hyperparameters)).items():
+        if section in _SECTIONS and content is None:
+            continue
         if section not in _SECTIONS or not isinstance(content, Mapping) or "type" in content:
             modern[section] = content
             continue
@@ -78,7 +99,7 @@ def modernise(hyperparameters: Mapping[str, Any], warnings: list[str]) -> dict[s
             moved.append((OLD_NAMES[key], content[key]))
     for old, value in moved:
         if old.path is not None and not _has(modern, old.path):
-            put(modern, old.path, old.convert(value))
+            put(modern, old.path, old.converted(value))
     return modern
 
 

@@ -1,7 +1,7 @@
 """Fine-tunes a causal language model: the entrypoint of a trial.
 
-    python -m determined.launch.deepspeed python -m det_files.run_clm
-    torchrun --nproc_per_node 2 -m det_files.run_clm --experiment experiments/smollm2_135m_ds2.yaml
+python -m determined.launch.deepspeed python -m det_files.run_clm
+torchrun --nproc_per_node 2 -m det_files.run_clm --experiment experiments/smollm2_135m_ds2.yaml
 """
 
 from det_files.args import RunArgs
@@ -23,9 +23,9 @@ def main() -> None:
         training_args = make_training_arguments(
             args.training, args.deepspeed, core.output_dir, core.on_cpu
         )
-        model, tokenizer = load_model(args.model, args.load_dtype)
+        model, tokenizer = load_model(args.model, args.load_dtype, training_args.seed)
         data = load_data(args.data, tokenizer, model.config, training_args.seed)
-        model = apply_tuning(model, args.tuning)
+        model = apply_tuning(model, args.tuning, training_args.seed, args.float32_adapters)
         trainer = build_trainer(args, training_args, model, tokenizer, data, core)
         with dsat_reporting_context(core.context, args.deepspeed):
             trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from det_files.faults import Faults, did_you_mean
-from det_files.hyperparameters import representatives
+from det_files.hyperparameters import is_hyperparameter, representatives
 
 # What a value may be, by name. "float" takes an int too; "int" takes 100.0 but not 1.5.
 SCALARS = ("bool", "int", "float", "str", "list", "dict", "none", "any")
@@ -87,7 +87,16 @@ def check_mapping(
         for suffix, candidate in representatives(value):
             checked = check_value(where + suffix, candidate, field, faults)
             read[key] = checked if not suffix else value
+        if is_hyperparameter(value) and value["type"] in ("double", "log"):
+            _check_takes_fractions(where, value["type"], field, faults)
     return read
+
+
+def _check_takes_fractions(path: str, kind: str, field: Field, faults: Faults) -> None:
+    # The ends of such a range may be whole numbers (4, 16); what is drawn between them is not.
+    if not {"float", "any"} & field.kinds:
+        hint = "; write type: int" if "int" in field.kinds else ""
+        faults.add(path, f"expected {field.describe()}, and {kind} draws fractions{hint}")
 
 
 def check_value(path: str, value: Any, field: Field, faults: Faults) -> Any:

@@ -25,6 +25,7 @@ SEARCHERS: dict[str, tuple[set[str], set[str]]] = {
     ),
 }
 TIME_METRICS = ("batches", "epochs")
+_UNITS = (*TIME_METRICS, "records")  # of a max_length, which 0.37 asks for
 _WHOLE = Field("number", frozenset({"int"}), minimum=1)
 _FIELDS = {
     "max_trials": _WHOLE,
@@ -52,11 +53,13 @@ def check_searcher(
 ) -> None:
     """Notes every fault of the section, alone and against the resolved training arguments."""
     name = searcher.get("name")
-    if name not in SEARCHERS:
+    if not isinstance(name, str) or name not in SEARCHERS:
         hint = did_you_mean(str(name), SEARCHERS)
-        faults.add(
-            "searcher.name", f"expected one of {', '.join(SEARCHERS)}, got {show(name)}{hint}"
-        )
+        expected = f"expected one of {', '.join(SEARCHERS)}"
+        faults.add("searcher.name", f"{expected}, got {show(name)}{hint}")
+        # Whatever searches: what is said of metric and length must hold.
+        _check_metric(searcher, training, faults)
+        _check_length(searcher, training, faults)
         return
     allowed, required = SEARCHERS[name]
     for key in searcher:
@@ -86,9 +89,7 @@ def _check_halving(searcher: Mapping[str, Any], faults: Faults) -> None:
         )
 
 
-def _check_metric(
-    searcher: Mapping[str, Any], training: Mapping[str, Any], faults: Faults
-) -> None:
+def _check_metric(searcher: Mapping[str, Any], training: Mapping[str, Any], faults: Faults) -> None:
     metric, reported = searcher.get("metric"), reported_metrics(training)
     if not isinstance(metric, str):
         return
@@ -99,15 +100,16 @@ def _check_metric(
         faults.add("searcher.metric", f"{metric} is not among {', '.join(reported)}{hint}")
 
 
-def _check_length(
-    searcher: Mapping[str, Any], training: Mapping[str, Any], faults: Faults
-) -> None:
+def _check_length(searcher: Mapping[str, Any], training: Mapping[str, Any], faults: Faults) -> None:
     max_steps, epochs = training.get("max_steps", -1), training.get("num_train_epochs", 3.0)
     if not all(isinstance(number, int | float) for number in (max_steps, epochs)):
         return  # noted already
     length = searcher.get("max_length")
     if isinstance(length, int):
         length = {"batches": length}
+    if length is not None and not (isinstance(length, Mapping) and set(length) <= set(_UNITS)):
+        expected = f"expected a whole number, or one under {', '.join(_UNITS)}"
+        faults.add("searcher.max_length", f"{expected}; got {show(length)}")
     if isinstance(length, Mapping):
         if length.get("batches") is not None and length["batches"] != max_steps:
             said = max_steps if max_steps > 0 else "not set"

@@ -7,6 +7,7 @@ where weights are trained (LoRA's frozen ones are not); attention 12·L·H·S a 
 
 from __future__ import annotations
 
+import re
 import resource
 import time
 from collections.abc import Callable, Iterator
@@ -17,11 +18,13 @@ import torch
 
 from det_files.losses import IGNORED
 
-# Dense bf16/fp16 peak of one device, FLOP/s, from the makers' datasheets. Nothing is logged for
-# others: a utilisation against a guessed peak would be worse than none.
+# Dense bf16/fp16 peak of one device, FLOP/s, from the makers' datasheets, by words of its name.
+# Nothing is logged for others: a utilisation against a guessed peak would be worse than none.
 PEAK_FLOPS = {
     "H200": 989e12,
+    "GH200": 989e12,
     "H100 PCIe": 756e12,
+    "H100 NVL": 835e12,
     "H100": 989e12,
     "A100": 312e12,
     "A10G": 70e12,
@@ -56,13 +59,15 @@ def model_shape(model: torch.nn.Module) -> ModelShape:
         return int(getattr(parameter, "ds_numel", parameter.numel()))
 
     config = getattr(model, "config", None)
-    embedding = model.get_input_embeddings() if hasattr(model, "get_input_embeddings") else None
+    find = getattr(model, "get_input_embeddings", None)
+    embedding = find() if callable(find) else None
     tied = bool(getattr(config, "tie_word_embeddings", False))
     # A tied table is multiplied with once, as the output layer.
-    table = 0 if embedding is None or tied else sum(size(p) for p in embedding.parameters())
-    parameters = list(model.parameters())
+    table = [] if embedding is None or tied else list(embedding.parameters())
+    looked_up = {id(parameter) for parameter in table}
+    parameters = [p for p in model.parameters() if id(p) not in looked_up]
     return ModelShape(
-        sum(size(p) for p in parameters) - table,
+        sum(size(p) for p in parameters),
         sum(size(p) for p in parameters if p.requires_grad),
         int(getattr(config, "num_hidden_layers", 0) or 0),
         int(getattr(config, "hidden_size", 0) or 0),
@@ -73,8 +78,15 @@ def peak_flops(device: torch.device) -> float | None:
     """The device's datasheet peak, FLOP/s; None where it is not known."""
     if device.type != "cuda":
         return None
-    name = torch.cuda.get_device_name(device)
-    return next((peak for part, peak in PEAK_FLOPS.items() if part in name), None)
+    return peak_of(torch.cuda.get_device_name(device))
+
+
+def peak_of(name: str) -> float | None:
+    """The peak of a device of this name; None for unknown ones and for MIG's slices of one."""
+    words = set(re.split(r"[\s-]+", name))
+    if "MIG" in words:
+        return None
+    return next((peak for part, peak in PEAK_FLOPS.items() if words.issuperset(part.split())), None)
 
 
 def peak_memory_bytes(device: torch.device) -> int:
@@ -94,28 +106,32 @@ class ThroughputMeter:
         self._device = device
         self._shape = shape
         self._peak = peak_flops(device)
+        self._pauses = 0
         self._reset()
 
     def _reset(self) -> None:
-        self._tokens = self._supervised = self._rows = 0
+        # Counted on the device: reading a number out would make it wait for each micro-batch.
+        self._counts = torch.zeros(3, dtype=torch.float64, device=self._device)
         self._since: float | None = None
 
     def count(self, attention_mask: torch.Tensor, labels: torch.Tensor) -> None:
         """Counts a micro-batch of this rank, both [B, S]; the clock starts with the first one."""
         if self._since is None:
             self._since = time.perf_counter()
-        self._tokens += int(attention_mask.sum())
-        self._supervised += int((labels[:, 1:] != IGNORED).sum())
-        self._rows += len(labels)
+        supervised = (labels[:, 1:] != IGNORED).sum()
+        rows = torch.tensor(len(labels), device=labels.device)
+        self._counts += torch.stack([attention_mask.sum(), supervised, rows]).to(self._counts)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Leaves the time spent inside out of the window."""
+        """Leaves the time spent inside out of the window; pauses may be nested."""
         began = time.perf_counter()
+        self._pauses += 1
         try:
             yield
         finally:
-            if self._since is not None:
+            self._pauses -= 1
+            if self._since is not None and self._pauses == 0:
                 self._since += time.perf_counter() - began
 
     def row(self, gather: Callable[[torch.Tensor], torch.Tensor]) -> dict[str, float]:
@@ -125,11 +141,10 @@ class ThroughputMeter:
         """
         now = time.perf_counter()
         seconds = max(now - (now if self._since is None else self._since), 1e-9)
-        counts = [self._tokens, self._supervised, self._rows, peak_memory_bytes(self._device)]
+        memory = self._counts.new_tensor([peak_memory_bytes(self._device)])
+        ranks = gather(torch.cat([self._counts, memory])[None])
         self._reset()
         self._since = now
-        mine = torch.tensor([counts], dtype=torch.float64, device=self._device)
-        ranks = gather(mine)
         tokens, supervised, rows = (float(x) for x in ranks[:, :3].sum(dim=0))
         found = {
             "tokens_per_second": tokens / seconds,

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sized
+from typing import Any, cast
 
 import torch
 from torch.utils.data import Dataset, Sampler
 from transformers import (
     EvalPrediction,
-    PrinterCallback,
     PreTrainedTokenizerBase,
+    PrinterCallback,
     Trainer,
     TrainerCallback,
     TrainingArguments,
@@ -27,6 +27,7 @@ from det_files.deepspeed_config import BatchSizes
 from det_files.experiment import to_yaml
 from det_files.faults import ConfigError, Fault
 from det_files.losses import row_statistics, summarize, token_mean_loss
+from det_files.parameters import ParameterReport
 from det_files.throughput import ThroughputMeter, model_shape
 
 RESOLVED_CONFIG_FILE = "run_args.yaml"
@@ -56,7 +57,9 @@ class TokenTrainer(Trainer):
             return super()._get_train_sampler(train_dataset)
         dataset = train_dataset if train_dataset is not None else self.train_dataset
         seed = self.args.data_seed if self.args.data_seed is not None else self.args.seed
-        return GlobalBatchSampler(len(dataset), batch_sizes(self.args).global_batch, seed)
+        return GlobalBatchSampler(
+            len(cast(Sized, dataset)), batch_sizes(self.args).global_batch, seed
+        )
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
@@ -91,14 +94,19 @@ class TokenTrainer(Trainer):
             logs = logs | self._meter.row(self.accelerator.gather)
         super().log(logs, start_time)
 
-    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+    def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
+        # Also around what callbacks do then, such as uploading: it is not training.
         with self._meter.paused():
-            return super().evaluate(*args, **kwargs)
+            super()._maybe_log_save_evaluate(*args, **kwargs)
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        with self._meter.paused():
-            self._keep_loss_window()
-            super()._save_checkpoint(*args, **kwargs)
+        self._keep_loss_window()
+        super()._save_checkpoint(*args, **kwargs)
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        # Resumed from the checkpoint of its last step, the Trainer would train one more.
+        if self.state.global_step < self.state.max_steps:
+            super()._run_epoch(*args, **kwargs)
 
     def _keep_loss_window(self) -> None:
         """Puts the losses since the last logged row into the state that is being saved."""
@@ -177,6 +185,7 @@ def build_trainer(
                 extra_files={RESOLVED_CONFIG_FILE: to_yaml(args.to_dict())},
             ),
             TensorBoardCallback(core.tensorboard_dir),
+            ParameterReport(),
         ],
     )
     # Metrics go through DetCallback; printed dictionaries would be every row a second time.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,24 +42,34 @@ def read_training_arguments(
 def with_defaults(given: Mapping[str, Any], dtype: str, faults: Faults) -> dict[str, Any]:
     """A new mapping: what was given, our defaults, and the precision that `dtype` says."""
     values = DEFAULTS | dict(given)
+    eval_steps, save_steps = given.get("eval_steps"), given.get("save_steps")
     if "eval_strategy" not in given:
-        values["eval_strategy"] = "steps" if "eval_steps" in given else "epoch"
+        values["eval_strategy"] = "steps" if eval_steps is not None else "epoch"
     if "save_strategy" not in given:
         # Where validations are, checkpoints are too: the best one can then be found.
-        values["save_strategy"] = "steps" if "save_steps" in given else values["eval_strategy"]
-    if values["save_strategy"] == "steps" and "save_steps" not in given:
-        values["save_steps"] = values.get("eval_steps", 500)
-    if values["eval_strategy"] == "steps" and "eval_steps" not in given:
-        values["eval_steps"] = values.get("save_steps", 500)
+        # Without validations there is still something to keep.
+        evaluated = values["eval_strategy"] if values["eval_strategy"] != "no" else "epoch"
+        values["save_strategy"] = "steps" if save_steps is not None else evaluated
+    if values["save_strategy"] == "steps" and save_steps is None:
+        values["save_steps"] = 500 if eval_steps is None else eval_steps
+    if values["eval_strategy"] == "steps" and eval_steps is None:
+        values["eval_steps"] = 500 if save_steps is None else save_steps
     values.setdefault("per_device_eval_batch_size", values["per_device_train_batch_size"])
     _set_precision(values, given, dtype, faults)
     return values
 
 
+def precision_flags(dtype: str) -> dict[str, bool]:
+    """The values of bf16 and fp16 that a dtype means."""
+    return dict(zip(("bf16", "fp16"), _BY_DTYPE[dtype], strict=True))
+
+
 def _set_precision(
     values: dict[str, Any], given: Mapping[str, Any], dtype: str, faults: Faults
 ) -> None:
-    for key, wanted in zip(("bf16", "fp16"), _BY_DTYPE.get(dtype, (False, False)), strict=True):
+    if not isinstance(dtype, str) or dtype not in _BY_DTYPE:
+        return  # noted already
+    for key, wanted in precision_flags(dtype).items():
         if key in given and given[key] != wanted:
             faults.add(
                 f"{SECTION}.{key}",
@@ -71,21 +83,50 @@ def check_training_arguments(values: Mapping[str, Any], faults: Faults) -> None:
     """Notes what TrainingArguments itself would refuse, or run for nothing."""
     if values.get("max_steps", -1) == 0:
         faults.add(f"{SECTION}.max_steps", "expected > 0, or leave it out and set num_train_epochs")
-    if values.get("load_best_model_at_end"):
+    if values["save_strategy"] == "best":
+        if not (values.get("load_best_model_at_end") or values.get("metric_for_best_model")):
+            faults.add(f"{SECTION}.metric_for_best_model", "missing; save_strategy best needs it")
+    elif values.get("load_best_model_at_end"):
         if values["eval_strategy"] != values["save_strategy"]:
             faults.add(
                 f"{SECTION}.load_best_model_at_end",
                 f"needs equal strategies, got eval_strategy {values['eval_strategy']} and "
                 f"save_strategy {values['save_strategy']}",
             )
-        elif values["eval_strategy"] == "steps" and values["save_steps"] % values["eval_steps"]:
+        elif values["eval_strategy"] == "steps" and not _is_multiple(
+            values["save_steps"], values["eval_steps"]
+        ):
             faults.add(
                 f"{SECTION}.save_steps",
                 f"load_best_model_at_end needs a multiple of eval_steps {values['eval_steps']}, "
                 f"got {values['save_steps']}",
             )
+    if values.get("hub_token"):
+        faults.add(
+            f"{SECTION}.hub_token",
+            "a secret does not belong in an experiment, which is stored in many places: set "
+            "HF_TOKEN in the trial's environment",
+        )
     if values.get("fsdp"):
         faults.add(f"{SECTION}.fsdp", "not supported here: use deepspeed_config, stage 3")
+
+
+def _is_multiple(number: Any, of: Any) -> bool:
+    """False only for numbers: wrong types are noted where they are read."""
+    if not all(isinstance(value, int | float) for value in (number, of)) or of <= 0:
+        return True
+    # Below 1 they are shares of all steps, which binary fractions hold inexactly.
+    return (number < 1) == (of < 1) and math.isclose(number / of, round(number / of), rel_tol=1e-9)
+
+
+def why_not_writable(directory: Path) -> str:
+    """Why files cannot be made in a directory that may not exist yet; empty where they can."""
+    existing = directory
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    if not existing.is_dir():
+        return f"{existing} is no directory"
+    return "" if os.access(existing, os.W_OK | os.X_OK) else f"{existing} is not writable"
 
 
 def make_training_arguments(

@@ -61,9 +61,10 @@ def training_fields() -> dict[str, Field]:
     """
     tree = _source("training_args")
     enums = _enum_values(tree) | _enum_values(_source("trainer_utils"))
-    classes = [n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "TrainingArguments"]
+    classes = (node for node in tree.body if isinstance(node, ast.ClassDef))
+    owner = next((node for node in classes if node.name == "TrainingArguments"), None)
     found: dict[str, Field] = {}
-    for statement in classes[0].body if classes else []:
+    for statement in owner.body if owner else []:
         if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
             field = _field(statement.target.id, statement.annotation, enums)
             found[field.name] = field

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from det_files.faults import ConfigError, Fault, Faults
+from det_files.faults import ConfigError, Fault, Faults, did_you_mean
+from det_files.hyperparameters import representatives
 from det_files.schema import check_mapping, fields_of
 
 if TYPE_CHECKING:
@@ -30,21 +32,29 @@ class TuningArguments:
         default=0.0, metadata={"minimum": 0, "maximum": 1, "help": "share of inputs dropped"}
     )
     target_modules: str | list[str] = field(
-        default="all-linear", metadata={"help": "names of linear layers, or all-linear"}
+        default="all-linear",
+        metadata={"help": "names of layers, all-linear, or a regular expression of whole names"},
     )
 
 
 def read_tuning_arguments(path: str, mapping: Mapping[str, Any], faults: Faults) -> TuningArguments:
     """Returns the typed arguments; notes LoRA's fields where the method is not LoRA."""
     read = check_mapping(path, mapping, fields_of(TuningArguments), faults)
-    if read.get("method", "full") == "full":
+    # Where full is one of several that are searched over, a trial that draws it is refused too.
+    if any(method == "full" for _, method in representatives(read.get("method", "full"))):
         for key in sorted(set(read) - {"method"}):
             faults.add(f"{path}.{key}", "has no effect with method: full; did you mean lora?")
     return TuningArguments(**read)
 
 
-def apply_tuning(model: PreTrainedModel, args: TuningArguments) -> torch.nn.Module:
+def apply_tuning(
+    model: PreTrainedModel, args: TuningArguments, seed: int = 42, float32_adapters: bool = True
+) -> torch.nn.Module:
     """Returns the model with exactly the parameters trainable that the method trains.
+
+    New parameters are drawn from `seed` alone, so that every rank, layout and restart has the same.
+    `float32_adapters` is for training without DeepSpeed, which keeps float32 masters itself (and
+    under ZeRO-3 would leave the adapters in float32 beside a bfloat16 model).
 
     Raises:
         ConfigError: `target_modules` names no layer of the model; the layers there are, are listed.
@@ -52,24 +62,50 @@ def apply_tuning(model: PreTrainedModel, args: TuningArguments) -> torch.nn.Modu
     if args.method == "full":
         return model
     import peft
+    import transformers
 
+    targets = _targets(args.target_modules)
+    _check_targets(model, targets)
+    transformers.set_seed(seed)
     config = peft.LoraConfig(
         task_type="CAUSAL_LM",
         r=args.r,
         lora_alpha=args.lora_alpha,
         lora_dropout=args.lora_dropout,
-        target_modules=args.target_modules,
+        target_modules=targets,
     )
     try:
-        return peft.get_peft_model(model, config)
+        return peft.get_peft_model(model, config, autocast_adapter_dtype=float32_adapters)
     except ValueError as error:
-        raise ConfigError(
-            Fault(
+        there = ", ".join(linear_layer_names(model))
+        reason = f"{str(error).strip().splitlines()[0]}; linear layers are: {there}"
+        raise ConfigError(Fault(f"{SECTION}.target_modules", reason)) from error
+
+
+def _targets(given: str | list[str]) -> str | list[str]:
+    """What peft takes: plain names, with commas or alone, would be regular expressions there."""
+    if (
+        isinstance(given, str)
+        and given != "all-linear"
+        and re.fullmatch(r"\w+(\s*,\s*\w+)*", given)
+    ):
+        return re.split(r"\s*,\s*", given)
+    return given
+
+
+def _check_targets(model: torch.nn.Module, targets: str | list[str]) -> None:
+    # peft passes over a name that matches nothing as long as another one matches.
+    names = [name for name, _ in model.named_modules()]
+    there = linear_layer_names(model)
+    faults = Faults()
+    for target in targets if isinstance(targets, list) else []:
+        if not any(name == target or name.endswith(f".{target}") for name in names):
+            faults.add(
                 f"{SECTION}.target_modules",
-                f"{args.target_modules} matches no linear layer of this model; there are: "
-                + ", ".join(linear_layer_names(model)),
+                f"{target} matches no layer of this model; linear layers are: {', '.join(there)}"
+                f"{did_you_mean(target, there)}",
             )
-        ) from error
+    faults.raise_if_any()
 
 
 def linear_layer_names(model: torch.nn.Module) -> list[str]:

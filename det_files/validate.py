@@ -39,11 +39,25 @@ def check_experiment(
     return args
 
 
+def load_whole(path: Path, overrides: Sequence[str] = ()) -> Experiment:
+    """As `load_experiment`, but faults of the top level come together with all the others.
+
+    Raises:
+        ConfigError: the top level has faults; what is below it was looked at, too.
+    """
+    faults = Faults()
+    experiment = read_experiment(path, overrides, faults)
+    if faults.found:
+        find_faults(experiment, experiment.slots, Path.cwd(), faults)
+    faults.raise_if_any(str(path))
+    return experiment
+
+
 def find_faults(
     experiment: Experiment, slots: int, context: Path, faults: Faults
 ) -> RunArgs | None:
     """Notes the faults of everything below the top level; warnings go to the experiment's list."""
-    args = resolve(
+    return resolve(
         experiment.hyperparameters,
         experiment.entrypoint.flags,
         experiment_facts(experiment, slots),
@@ -51,20 +65,6 @@ def find_faults(
         faults,
         experiment.warnings,
     )
-    output_dir = (args.training if args else {}).get("output_dir")
-    if output_dir and (reason := why_not_writable(Path(output_dir))):
-        faults.add("hyperparameters.training_arguments.output_dir", f"{output_dir}: {reason}")
-    return args
-
-
-def why_not_writable(directory: Path) -> str:
-    """Why files cannot be made in a directory that may not exist yet; empty where they can."""
-    existing = directory
-    while not existing.exists() and existing != existing.parent:
-        existing = existing.parent
-    if not existing.is_dir():
-        return f"{existing} is no directory"
-    return "" if os.access(existing, os.W_OK | os.X_OK) else f"{existing} is not writable"
 
 
 def context_bytes(context: Path) -> int:
@@ -82,7 +82,8 @@ def context_bytes(context: Path) -> int:
         directories[:] = [d for d in directories if not ignored.match_file(f"{relative / d}/")]
         for name in files:
             path = Path(parent) / name
-            if not ignored.match_file(str(relative / name)) and path.is_file():
+            skipped = name == ".detignore" or ignored.match_file(str(relative / name))
+            if not skipped and path.is_file():
                 total += path.stat().st_size
     return total
 
@@ -129,7 +130,7 @@ def experiment_files(paths: Sequence[Path]) -> list[Path]:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m det_files.validate", description=__doc__)
     parser.add_argument("paths", nargs="+", type=Path, metavar="FILE|DIRECTORY")
-    parser.add_argument("--context", type=Path, default=Path("."), help="the context directory")
+    parser.add_argument("--context", type=Path, default=Path(), help="the context directory")
     options = parser.parse_args(argv)
     clean = [validate_file(path, options.context) for path in experiment_files(options.paths)]
     check_context(options.context)

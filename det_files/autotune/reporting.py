@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 # DeepSpeed's names for what it writes, in the order in which they are looked for.
 METRIC_FILE = "autotuning_metric.json"
-MODEL_INFO_FILE = "model_info.json"
+MODEL_INFO_FILE = "autotuning_model_info.json"
 
 
 def autotuning_file(deepspeed: Mapping[str, Any] | None) -> Path | None:
@@ -52,8 +53,9 @@ def dsat_reporting_context(
         path.unlink(missing_ok=True)  # a result of an earlier run must not be taken for this one's
     try:
         yield
+        logger.warning("autotuning was on, but training ended before DeepSpeed measured anything")
     except SystemExit as ended:
-        if ended.code not in (None, 0):
+        if ended.code is not None:  # DeepSpeed's is a bare exit()
             raise
         if context.distributed.rank == 0:
             _report(context, path, (deepspeed or {})["autotuning"])
@@ -64,7 +66,8 @@ def _report(context: core.Context, path: Path, section: Mapping[str, Any]) -> No
         measured = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RuntimeError(f"DeepSpeed's autotuning left no readable {path}: {error}") from error
-    metrics = {k: float(v) for k, v in measured.items() if isinstance(v, int | float)}
+    numbers = {k: v for k, v in measured.items() if isinstance(v, int | float)}
+    metrics = {k: float(v) for k, v in numbers.items() if math.isfinite(v)}
     step = int(section.get("end_profile_step", 5))
     logger.info("autotuning measured %s", metrics)
     context.train.report_validation_metrics(steps_completed=step, metrics=metrics)

@@ -13,6 +13,7 @@ preemption, which tells the master that the trial is to be continued later.
 from __future__ import annotations
 
 import logging
+import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -64,7 +65,8 @@ class DetCallback(TrainerCallback):
         self._metrics = MetricReporter(
             core_context.train, self._is_chief, filter_metrics, self._searcher
         )
-        self._preempted = False
+        self._preempted = self._training = False
+        self._validation: dict[str, float] = {}  # evaluated, but not reported yet
         self._evaluated_at = self._saved_at = -1
         if args.resume_from_checkpoint is None:
             args.resume_from_checkpoint = download_latest(core_context)
@@ -73,6 +75,28 @@ class DetCallback(TrainerCallback):
     def preempted(self) -> bool:
         """True once this trial has stopped, unfinished, because it was asked to."""
         return self._preempted
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._training = True
+
+    def on_epoch_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        train_dataloader: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        # Resuming within an epoch, the Trainer skips batches through one wrapper more, and with
+        # several ranks its own set_epoch then no longer reaches the sampler: rows of epoch 0 again.
+        set_epoch(train_dataloader, int(state.epoch or 0))
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._report_validation(state)
 
     def on_log(
         self,
@@ -95,7 +119,11 @@ class DetCallback(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         self._evaluated_at = state.global_step
-        self._metrics.validation(dict(metrics or {}), state.global_step, state.epoch or 0.0)
+        self._validation.update(metrics or {})
+        # Of several datasets each comes alone (eval_<name>_runtime) and they are reported together
+        # at the next event: a validation without its metric fails a whole search.
+        if "eval_runtime" in self._validation or not self._training:
+            self._report_validation(state)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -110,16 +138,27 @@ class DetCallback(TrainerCallback):
             self._preempted = True
             control.should_save = True
             control.should_training_stop = True
+            if state.epoch is not None and state.epoch.is_integer():
+                # The epoch is whole: what is due at its end is done now, before the checkpoint,
+                # because the resumed run begins with the next one.
+                control.should_log |= args.logging_strategy == "epoch"
+                control.should_evaluate |= (
+                    args.eval_strategy == "epoch" and args.eval_delay <= state.epoch
+                )
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         # The Trainer also comes here when it leaves an epoch in the middle: nothing is due then,
         # and what was done at the last step is not done again.
+        self._report_validation(state)
         if self._preempted or self._evaluated_at == state.global_step:
             control.should_evaluate = False
-        if self._preempted or self._saved_at == state.global_step:
+        if self._saved_at == state.global_step:
             control.should_save = False
+        elif self._preempted:
+            # save_strategy: best has taken the request back after an evaluation.
+            control.should_save = True
         if self._preempted:
             control.should_log = False
 
@@ -129,6 +168,7 @@ class DetCallback(TrainerCallback):
         if self._saved_at == state.global_step:
             return
         self._saved_at = state.global_step
+        self._report_validation(state)
         directory = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         metadata = self._user_data | {
             "steps_completed": state.global_step,
@@ -143,8 +183,15 @@ class DetCallback(TrainerCallback):
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        self._report_validation(state)
+        self._training = False
         if self._is_chief:
             self._report_progress(state)
+
+    def _report_validation(self, state: TrainerState) -> None:
+        if self._validation:
+            self._metrics.validation(self._validation, self._evaluated_at, state.epoch or 0.0)
+            self._validation = {}
 
     def _report_progress(self, state: TrainerState) -> None:
         if state.max_steps > 0:
@@ -154,8 +201,22 @@ class DetCallback(TrainerCallback):
         """True where this step's validation is the best so far by the searcher's metric."""
         name = self._searcher.get("metric")
         sign = 1 if self._searcher.get("smaller_is_better", True) is not False else -1
-        rows = [(sign * row[name], row["step"]) for row in state.log_history if name in row]
+        rows = [
+            (sign * row[name], row["step"])
+            for row in state.log_history
+            if name in row and math.isfinite(row[name])
+        ]
         return bool(rows) and min(rows, key=lambda row: row[0])[1] == state.global_step
+
+
+def set_epoch(loader: Any, epoch: int) -> None:
+    """Tells every sampler of a data loader the epoch, through accelerate's wrappers."""
+    sampler = getattr(loader, "batch_sampler", None)
+    while sampler is not None:
+        for part in (sampler, getattr(sampler, "sampler", None)):
+            if part is not None and hasattr(part, "set_epoch"):
+                part.set_epoch(epoch)
+        sampler = getattr(sampler, "batch_sampler", None)
 
 
 def download_latest(context: core.Context) -> str | None:

@@ -24,6 +24,9 @@ _UNFINISHED = "."  # a name that starts so is not a checkpoint yet
 class _LinkingStorage(storage.SharedFSStorageManager):
     """Stores by hard link where it can: the staged files are on the same disk, and huge."""
 
+    def pre_store_path(self, dst: str) -> Path:
+        return super().pre_store_path(f"{_UNFINISHED}{dst}")
+
     def upload(self, src: Any, dst: str, paths: set[str] | None = None) -> None:
         target = Path(self._base_path) / f"{_UNFINISHED}{dst}"
         target.mkdir(parents=True, exist_ok=True)
@@ -45,7 +48,8 @@ class DirectoryCheckpointContext(core.DummyCheckpointContext):
     """A CheckpointContext over `<trial_dir>/checkpoints/<uuid>`.
 
     An upload is written beside, flushed to disk, and renamed when all ranks are done: a checkpoint
-    is whole or it is not there. Of the older ones `keep` newest stay, and the best.
+    is whole or it is not there. Of the older ones `keep` newest stay, and the best; None or less
+    than 1 keeps all, as `save_total_limit` does.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class DirectoryCheckpointContext(core.DummyCheckpointContext):
     ) -> None:
         self.directory = trial_dir / CHECKPOINTS
         self._keep = keep
+        self._damaged: set[Path] = set()
         self.directory.mkdir(parents=True, exist_ok=True)
         super().__init__(distributed, _LinkingStorage(str(self.directory)))
         if distributed.rank == 0:
@@ -74,12 +79,14 @@ class DirectoryCheckpointContext(core.DummyCheckpointContext):
         self._remove_old()
 
     def _remove_old(self) -> None:
-        if self._keep is None:
+        if self._keep is None or self._keep < 1:
             return
-        newest_first = published_checkpoints(self.directory)
-        kept = {path for path in newest_first[: self._keep]}
+        found = published_checkpoints(self.directory)
+        # A damaged one of a later step must not push out what has just been saved.
+        newest_first = [path for path in found if path not in self._damaged]
+        kept = set(newest_first[: self._keep])
         best = best_checkpoint(newest_first)
-        for path in newest_first:
+        for path in found:
             if path not in kept and path != best:
                 # Renamed first: a kill in the middle must not leave half of one under its name.
                 doomed = path.with_name(f"{_UNFINISHED}removed-{path.name}")
@@ -99,6 +106,7 @@ class DirectoryCheckpointContext(core.DummyCheckpointContext):
                 check_whole(self._dist, path)
                 return path
             except DamagedCheckpoint as error:
+                self._damaged.add(path)
                 if self._dist.rank == 0:
                     logger.warning("%s\n  taking the one before it", error)
         return None
@@ -113,7 +121,7 @@ def published_checkpoints(directory: Path) -> list[Path]:
 
 
 def best_checkpoint(checkpoints: list[Path]) -> Path | None:
-    """The checkpoint whose metadata says `is_best`; the one with the most steps where several do."""
+    """The checkpoint whose metadata says `is_best`; the newest where several do."""
     return next((path for path in checkpoints if read_metadata(path).get("is_best")), None)
 
 
@@ -129,7 +137,7 @@ def read_metadata(checkpoint: Path) -> dict[str, Any]:
 def _flush(directory: Path) -> None:
     for parent, _, names in os.walk(directory):
         for name in names:
-            descriptor = os.open(os.path.join(parent, name), os.O_RDONLY)
+            descriptor = os.open(Path(parent) / name, os.O_RDONLY)
             try:
                 os.fsync(descriptor)
             finally:

@@ -1,4 +1,4 @@
-"""Checkpoints: one step's files uploaded once each with a manifest; the latest whole one restored."""
+"""Checkpoints: a step's files uploaded once each with a manifest; the latest whole one restored."""
 
 from __future__ import annotations
 

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import determined
 from determined import core
 
 from det_files.args import RunArgs
@@ -26,6 +25,7 @@ from det_files.cluster.distributed import (
 from det_files.cluster.manifest import MANIFEST_FILE, damage
 from det_files.cluster.metrics import JsonlTrainContext
 from det_files.cluster.preemption import StopFilePreemptContext
+from det_files.cluster.trial import cluster_trial
 from det_files.deepspeed_config import nvme_needs, nvme_paths
 from det_files.faults import ConfigError, Fault
 
@@ -73,7 +73,7 @@ def open_core(args: RunArgs) -> Iterator[TrialCore]:
         distributed = control_channel()
         rank = distributed.rank if distributed is not None else 0
         logging.basicConfig(level=logging.INFO if rank == 0 else logging.WARNING)
-        if determined.get_cluster_info() is not None:
+        if cluster_trial() is not None:
             with core.init(distributed=distributed) as context:
                 yield _on_cluster(args, context, cpu)
         else:

@@ -20,6 +20,19 @@ def on_cpu(use_cpu: bool = False) -> bool:
     return use_cpu or not torch.cuda.is_available()
 
 
+def computes_in_float16(deepspeed: bool, use_cpu: bool = False) -> bool:
+    """True where training in float16 is possible here.
+
+    On the CPU it takes DeepSpeed, whose loss scaling works there, and a processor with float16
+    arithmetic, for which DeepSpeed asks the same question; accelerate has none for the CPU.
+    """
+    import torch
+
+    if not on_cpu(use_cpu):
+        return True
+    return deepspeed and bool(torch.ops.mkldnn._is_mkldnn_fp16_supported())
+
+
 def join_process_group(deepspeed: bool, cpu: bool, timeout_s: int) -> None:
     """Makes this process a member of the trial's process group, where a launcher started it.
 

@@ -27,12 +27,8 @@ def digest(path: Path) -> str:
 
 def list_files(directory: Path) -> dict[str, int]:
     """Relative POSIX path → bytes of every file below a directory, in sorted order."""
-    found = {
-        (Path(parent) / name).relative_to(directory).as_posix(): (Path(parent) / name).stat().st_size
-        for parent, _, names in os.walk(directory)
-        for name in names
-    }
-    return dict(sorted(found.items()))
+    paths = [Path(parent) / name for parent, _, names in os.walk(directory) for name in names]
+    return {path.relative_to(directory).as_posix(): path.stat().st_size for path in sorted(paths)}
 
 
 def entries(directory: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:

@@ -8,6 +8,7 @@ import math
 import os
 import time
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ class MetricReporter:
     def _numbers(self, group: str, logs: Mapping[str, Any]) -> dict[str, float]:
         row: dict[str, float] = {}
         for name, value in logs.items():
-            if name in _SUMMARY or name == "epoch" or not isinstance(value, int | float):
+            if name in _SUMMARY or name == "epoch" or not isinstance(value, Real):
                 continue
             if self._wanted is not None and name not in self._wanted:
                 continue

@@ -120,4 +120,6 @@ def _read_source(path: str, item: Any, faults: Faults) -> SourceArguments | None
     for role in columns if isinstance(columns, Mapping) else ():
         if role not in ROLES:
             faults.unknown(f"{path}.columns", role, ROLES)
+    if isinstance(columns, Mapping) and "text" in columns and len(columns) > 1:
+        faults.add(f"{path}.columns", "expected text alone (plain text), or input and output")
     return SourceArguments(**read) if len(faults.found) == known_before else None

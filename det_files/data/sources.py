@@ -19,6 +19,7 @@ Row = dict[str, str]
 SPLITS = ("train", "val", "test")
 SECTION = "hyperparameters.data_arguments.sources[0]"
 _HUB_SPLITS = {"train": ("train",), "val": ("validation", "val", "valid", "dev"), "test": ("test",)}
+_OTHER_NAMES = {"train": ("training",), "val": ("validation", "valid", "dev"), "test": ("testing",)}
 
 
 @dataclass(frozen=True)
@@ -47,13 +48,14 @@ def read_splits(args: DataArguments, seed: int) -> Splits:
     if not train:
         what = source.path or source.dataset_name
         raise ConfigError(Fault(SECTION, f"{what} has no rows in its train split"))
+    val_from_train = val is None
     if val is None:
         train, val = split_off(train, args.validation_split_percentage, seed)
-        return Splits(_first(train, args.max_train_samples), val, splits["test"] or [], True)
     return Splits(
         _first(train, args.max_train_samples),
         _first(val, args.max_eval_samples),
         splits["test"] or [],
+        val_from_train,
     )
 
 
@@ -84,6 +86,12 @@ def _read_directory(source: SourceArguments, split: str) -> list[Row] | None:
         raise ConfigError(Fault(f"{SECTION}.path", f"{root} is no directory{hint}"))
     directory = root / split
     if not directory.is_dir():
+        # Passed over, such a directory would not be missed: val would be taken from train.
+        for other in _OTHER_NAMES[split]:
+            if (root / other).is_dir():
+                raise ConfigError(
+                    Fault(f"{SECTION}.path", f"{root} has {other}/ but no {split}/: rename it")
+                )
         if split == "train":
             there = ", ".join(sorted(p.name for p in root.iterdir())[:10]) or "nothing"
             raise ConfigError(Fault(f"{SECTION}.path", f"{root} has no train/ (it has: {there})"))
@@ -94,8 +102,16 @@ def _read_directory(source: SourceArguments, split: str) -> list[Row] | None:
         raise ConfigError(Fault(f"{SECTION}.path", f"{directory} has no *.jsonl and no *.txt"))
     if files and texts:
         raise ConfigError(Fault(f"{SECTION}.path", f"{directory} has both *.jsonl and *.txt"))
-    rows = [{"text": path.read_text(encoding="utf-8")} for path in texts]
-    return rows + _read_jsonl(files, source.columns, output_needed=split != "test")
+    if texts:
+        return [{"text": _read_text(path)} for path in texts]
+    return _read_jsonl(files, source.columns, output_needed=split != "test")
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(Fault(SECTION, f"{path}: not UTF-8 (byte {error.start + 1})")) from error
 
 
 def _read_jsonl(files: list[Path], columns: Mapping[str, str], output_needed: bool) -> list[Row]:
@@ -104,6 +120,8 @@ def _read_jsonl(files: list[Path], columns: Mapping[str, str], output_needed: bo
     for path in files:
         for number, line in _lines(path):
             row, problem = parse_row(line, columns, output_needed)
+            if row is not None and rows and ("text" in row) != ("text" in rows[0]):
+                row, problem = None, "plain text and input/output rows cannot be mixed"
             if row is None:
                 bad.append(f"{path}, line {number}: {problem}")
             else:
@@ -126,7 +144,7 @@ def parse_row(
 ) -> tuple[Row | None, str]:
     """(row, "") of one jsonl line, or (None, what is wrong with it)."""
     try:
-        record = json.loads(line)
+        record = json.loads(line.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         return None, f"not UTF-8 (byte {error.start + 1})"
     except json.JSONDecodeError as error:
@@ -151,6 +169,10 @@ def to_row(
             return None, f'lacks "{column}"{did_you_mean(column, record)}'
         if not isinstance(value, str):
             return None, f'"{column}" is a {type(value).__name__}, expected a string'
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError as error:  # JSON can write half of a surrogate pair
+            return None, f'"{column}" holds half a character (\\u{ord(value[error.start]):x})'
         row[role] = value
     return row, ""
 
@@ -177,9 +199,13 @@ def _read_hub(source: SourceArguments, split: str) -> list[Row] | None:
         ) from error
     name = next((n for n in _HUB_SPLITS[split] if n in found), None)
     if name is None:
+        if split == "train":
+            there = ", ".join(found)
+            reason = f"{source.dataset_name} has no train split (it has: {there})"
+            raise ConfigError(Fault(f"{SECTION}.dataset_name", reason))
         return None
     rows = []
-    for number, record in enumerate(found[name]):
+    for number, record in enumerate(found[name], 1):
         row, problem = to_row(record, source.columns, output_needed=split != "test")
         if row is None:
             columns = ", ".join(found[name].column_names)

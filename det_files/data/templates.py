@@ -42,32 +42,40 @@ class Template:
         return cls(args.input_format, args.output_format, tokenizer, chat, end)
 
     def render_prompt(self, input_text: str) -> str:
-        """All that stands before the answer; for chat, up to the assistant's header included."""
+        """All that stands before the answer; for chat, the assistant's header included."""
         text = self.input_format.replace(INPUT_PLACEHOLDER, input_text)
-        return _render_chat(self.tokenizer, text) if self.chat else text
+        return _conversation(self.tokenizer, text)[0] if self.chat else text
 
     def render_answer(self, output_text: str) -> str:
         """The answer itself, without its end token."""
         return self.output_format.replace(OUTPUT_PLACEHOLDER, output_text)
 
 
-def _render_chat(tokenizer: PreTrainedTokenizerBase, user: str) -> str:
-    messages = [{"role": "user", "content": user}]
-    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+# Stands for the answer while a conversation is rendered; no template changes it.
+_ANSWER = "__answer__"
+
+
+def _conversation(tokenizer: PreTrainedTokenizerBase, user: str) -> tuple[str, str]:
+    """(text before the answer, text behind it) of a turn, as the chat template renders it.
+
+    The prompt is what stands before an answer, not the template's own generation prompt: Qwen3's,
+    for one, puts an empty thought between the two, which training must see as generation will.
+    """
+    messages = [{"role": "user", "content": user}, {"role": "assistant", "content": _ANSWER}]
+    text = str(tokenizer.apply_chat_template(messages, tokenize=False))
+    before, _, behind = text.rpartition(_ANSWER)
+    return before, behind
 
 
 def _end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int:
     """The id of the token that the chat template puts right behind an assistant's answer."""
-    answer = "__answer__"
-    conversation = [{"role": "user", "content": "x"}, {"role": "assistant", "content": answer}]
-    text = str(tokenizer.apply_chat_template(conversation, tokenize=False))
-    _, found, behind = text.rpartition(answer)
-    if not found or not text.startswith(_render_chat(tokenizer, "x")):
+    before, behind = _conversation(tokenizer, "x")
+    if not before:
         raise ConfigError(
             Fault(
                 f"{SECTION}.chat_template",
-                "the tokenizer's chat template does not render an answer behind its generation "
-                'prompt; use chat_template: "none" with input_format and output_format',
+                "the tokenizer's chat template does not render an assistant's answer; use "
+                'chat_template: "none" with input_format and output_format',
             )
         )
     special = set(tokenizer.all_special_ids) | set(tokenizer.get_added_vocab().values())

@@ -132,7 +132,9 @@ def cut(text: str, limit: int, tokenizer: PreTrainedTokenizerBase) -> tuple[str,
     offsets: list[tuple[int, int]] = encoded["offset_mapping"]
     if len(offsets) <= limit:
         return text, False
-    return text[: offsets[limit - 1][1]], True
+    # Byte-level tokens of one character all have its offsets: where the limit falls between them,
+    # the character goes as a whole.
+    return text[: min(offsets[limit - 1][1], offsets[limit][0])], True
 
 
 def tokenize_text(
