@@ -1,0 +1,167 @@
+"""What is going to be run, a new run or a resumed one, checked as a whole before it starts."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from det_files.faults import ConfigError, Faults, did_you_mean
+from det_files.local.arguments import LocalArguments
+from det_files.local.process_group import visible_gpus
+from det_files.local.run_directory import RunDirectory
+from det_files.local.runner import Resources
+from det_files.local.summary import State, Trial, describe_searcher, without_secrets
+from det_files.local.terminal import Terminal
+
+if TYPE_CHECKING:
+    from det_files.experiment import Experiment
+
+SEARCHERS = ("single",)
+PACKAGES = ("determined", "torch", "transformers", "deepspeed", "peft", "datasets", "accelerate")
+
+Loader = Callable[[Path, Sequence[str]], "Experiment"]
+Check = Callable[["Experiment", int], object]
+
+
+@dataclass
+class Plan:
+    """A checked run; `run` is None while a new run has no directory yet."""
+
+    experiment: Experiment
+    resources: Resources
+    command: str
+    run: RunDirectory | None = None
+
+
+def plan_new(arguments: LocalArguments, load: Loader, check: Check, terminal: Terminal) -> Plan:
+    """Returns the plan of a new run; nothing is written.
+
+    Raises:
+        ConfigError: With every fault of the experiment for this machine.
+    """
+    assert arguments.experiment is not None
+    experiment = load(arguments.experiment, arguments.overrides)
+    given = arguments.slots
+    resources = Resources(experiment.slots if given is None else given, visible_gpus())
+    check_all(experiment, resources, "--slots" if given is not None else None, check)
+    for warning in dict.fromkeys(experiment.warnings):
+        terminal.note(f"warning: {warning}")
+    return Plan(experiment, resources, own_command(terminal))
+
+
+def plan_resumed(
+    arguments: LocalArguments,
+    run: RunDirectory,
+    load: Loader,
+    check: Check,
+    terminal: Terminal,
+) -> Plan:
+    """Returns the plan of a resumed run, whose lock is held; goes into the directory it ran in.
+
+    Raises:
+        ConfigError: With every fault of the run's experiment for this machine.
+    """
+    if arguments.overrides:
+        terminal.note("warning: --set is ignored: a resumed run keeps its own experiment")
+    summary = run.read_summary()
+    # Relative paths in the experiment were meant from where the run was started.
+    directory = Path(summary.get("directory", "."))
+    if directory.is_dir() and not directory.samefile(os.curdir):
+        terminal.note(f"continuing in {directory}, where the run was started")
+        os.chdir(directory)
+    experiment = load(run.experiment_file, ())
+    slots = (
+        arguments.slots if arguments.slots is not None else summary.get("slots", experiment.slots)
+    )
+    resources = Resources(slots, visible_gpus())
+    check_all(experiment, resources, "--slots", check)
+    return Plan(experiment, resources, own_command(terminal), run)
+
+
+def check_all(
+    experiment: Experiment, resources: Resources, slots_flag: str | None, check: Check
+) -> None:
+    """Checks the experiment for this machine.
+
+    Raises:
+        ConfigError: With all faults: searcher, slots, and what `check` finds.
+    """
+    faults = Faults()
+    name = str(experiment.searcher.get("name", "single"))
+    if name not in SEARCHERS:
+        hint = did_you_mean(name, SEARCHERS)
+        faults.add(
+            "searcher.name", f"{name} does not run locally; {', '.join(SEARCHERS)} does{hint}"
+        )
+    path = slots_flag or "resources.slots_per_trial"
+    slots, gpus = resources.slots, resources.gpus
+    if slots < 1:
+        faults.add(path, f"expected at least 1, got {slots}")
+    elif gpus and slots > gpus:
+        there = "1 GPU" if gpus == 1 else f"{gpus} GPUs"
+        faults.add(path, f"asks for {slots} GPUs, this machine has {there}; try --slots {gpus}")
+    try:
+        check(experiment, max(1, slots))
+    except ConfigError as error:
+        faults.extend(error)
+    faults.raise_if_any(str(experiment.path))
+
+
+def trials_of(run: RunDirectory, experiment: Experiment) -> list[Trial]:
+    """Returns the run's trials: as summary.json has them, or the one of a new run.
+
+    A new trial's directory gets the experiment that it runs.
+    """
+    entries: list[dict[str, Any]] = run.read_summary().get("trials") or [{"trial": 1}]
+    trials = []
+    for entry in entries:
+        directory = run.trial_directory(entry["trial"])
+        if not (directory / "experiment.yaml").exists():
+            experiment.write(directory / "experiment.yaml")
+        trials.append(
+            Trial(
+                number=entry["trial"],
+                directory=directory,
+                hparams=entry.get("hparams", experiment.hyperparameters),
+                state=State(entry.get("state", State.RUNNING)),
+                restarts=entry.get("restarts", 0),
+                wall_seconds=entry.get("wall_seconds", 0.0),
+            )
+        )
+    return trials
+
+
+def facts_of(plan: Plan, previous: dict[str, Any]) -> dict[str, Any]:
+    """Returns this invocation's entries of summary.json (see summary.py)."""
+    facts = {
+        "experiment": plan.experiment.name,
+        "searcher": describe_searcher(plan.experiment.searcher),
+        "slots": plan.resources.slots,
+        "device": "gpu" if plan.resources.gpus else "cpu",
+        "directory": str(Path.cwd()),
+        "versions": installed_versions(),
+    }
+    if "command" in previous:
+        return facts | {"resumed_by": [*previous.get("resumed_by", []), plan.command]}
+    return facts | {"command": plan.command}
+
+
+def installed_versions() -> dict[str, str]:
+    """Returns the versions of Python and of the packages that decide over results."""
+    versions = {"python": sys.version.split()[0]}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def own_command(terminal: Terminal) -> str:
+    """Returns the command line of this process, without secrets."""
+    return terminal.command(*without_secrets(sys.argv[1:]))
