@@ -1,0 +1,57 @@
+# make setup | quickstart | test | check | bench. All set-up is in .venv; nothing else is touched.
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+BIN := .venv/bin
+MODEL := models/smollm2-135m-instruct
+RUN_QUICKSTART := $(BIN)/python -m det_files.local experiments/smollm2_135m_quickstart.yaml --slots 2
+# DeepSpeed builds its CPU operators just in time and wants ninja on PATH, which is in the venv.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export TOKENIZERS_PARALLELISM := false
+
+.PHONY: setup machine quickstart test check bench clean
+
+setup: machine .venv/installed $(MODEL)/config.json
+
+# Said plainly before anything is downloaded.
+machine:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed, found $$($(PYTHON) --version 2>&1); say make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import os, sysconfig, sys; sys.exit(not os.path.isfile(os.path.join(sysconfig.get_paths()["include"], "Python.h")))' || \
+		{ echo "Python's headers are missing (Python.h): apt install python3-dev, or a Python that brings them"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || \
+		{ echo "Python's venv module is missing: apt install python3-venv"; exit 1; }
+	@command -v g++ >/dev/null || command -v c++ >/dev/null || \
+		{ echo "a C++ compiler is missing: apt install g++"; exit 1; }
+
+# torch first and pinned: a plain torch would bring several GB of CUDA packages.
+.venv/installed: requirements.txt requirements-local.txt requirements-dev.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet $$(grep '^torch==' requirements.txt)
+	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
+	$(BIN)/python -m pip check
+	touch $@
+
+$(MODEL)/config.json: | .venv/installed
+	$(BIN)/python -m det_files.quickstart_model --output $(MODEL)
+
+quickstart: setup
+	@set -o pipefail; run=$$($(RUN_QUICKSTART) | tee /dev/stderr | tail -n 1) && \
+		$(BIN)/python -m det_files.evaluation.compare "$$run"
+
+test: setup
+	$(BIN)/python -m pytest
+
+check: machine .venv/installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/yamllint --strict .
+	$(BIN)/python -m det_files.validate experiments
+
+bench: setup
+	$(BIN)/python -m benchmarks.load_memory --model $(MODEL)
+
+clean:
+	rm -rf .mypy_cache .ruff_cache .pytest_cache
