@@ -1,0 +1,174 @@
+"""A run's directory is found, answered before and after, and its summary extended."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import peft
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from det_files.evaluation import compare as compare_module
+from det_files.evaluation.compare import compare, find_checkpoint, main
+from det_files.evaluation.side_by_side import WIDTH, render_examples
+from det_files.faults import ConfigError
+
+EXPERIMENT = """
+name: tiny
+resources: {{slots_per_trial: 1}}
+searcher: {{name: single, metric: eval_loss}}
+hyperparameters:
+  model_arguments: {{model_name_or_path: {model}, dtype: float32}}
+  data_arguments: {{sources: [{{path: {data}}}]}}
+  tuning_arguments: {{method: lora}}
+  training_arguments: {{max_steps: 1}}
+entrypoint: python -m det_files.run_clm
+"""
+
+
+@pytest.fixture(autouse=True)
+def stay_here() -> Iterator[None]:
+    """`compare` goes where the run was started; the next test must not start there."""
+    here = Path.cwd()
+    yield
+    os.chdir(here)
+
+
+def publish(checkpoint: Path, steps: int) -> Path:
+    checkpoint.mkdir(parents=True, exist_ok=True)
+    (checkpoint / "manifest.json").write_text("{}")
+    (checkpoint / "metadata.json").write_text(json.dumps({"steps_completed": steps}))
+    return checkpoint
+
+
+def save_adapter(model_directory: Path, checkpoint: Path) -> None:
+    """A LoRA adapter with random values, as if it had been trained."""
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_pretrained(model_directory, dtype=torch.float32)
+    config = peft.LoraConfig(r=8, init_lora_weights=False, target_modules="all-linear")
+    peft.get_peft_model(model, config).save_pretrained(checkpoint)
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path, tiny_model: Path, tiny_data: Path) -> Path:
+    """A run of two trials, of which the second is the best, with two checkpoints."""
+    run = tmp_path / "runs" / "tiny" / "1"
+    trial = run / "trials" / "2"
+    save_adapter(tiny_model, publish(trial / "checkpoints" / "best", 1))
+    publish(trial / "checkpoints" / "last", 2)
+    relative = {"model": os.path.relpath(tiny_model, tmp_path), "data": str(tiny_data)}
+    (trial / "experiment.yaml").write_text(EXPERIMENT.format(**relative))
+    summary = {
+        "experiment": "tiny",
+        "directory": str(tmp_path),
+        "slots": 1,
+        "best_trial": 2,
+        "trials": [{"trial": 1}, {"trial": 2, "best_checkpoint": "best"}],
+        "notes": "mine",
+    }
+    (run / "summary.json").write_text(json.dumps(summary))
+    return run
+
+
+def read_summary(run_dir: Path) -> dict[str, Any]:
+    return json.loads((run_dir / "summary.json").read_text())
+
+
+def test_scores_and_examples_come_into_the_summary_and_the_rest_stays(
+    run_dir: Path, tiny_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = read_summary(run_dir)
+    assert main([str(run_dir), "--examples", "2"]) == 0
+    summary = read_summary(run_dir)
+    evaluation = summary.pop("evaluation")
+    assert summary == before
+    assert evaluation["checkpoint"] == "best"
+    assert evaluation["trial"] == 2
+    for side in ("base", "finetuned"):
+        assert evaluation[side]["rows"] == 5
+        assert 0 <= evaluation[side]["exact_match"] <= 1
+        assert 0 <= evaluation[side]["exact_string_match"] <= 1
+    rows = [json.loads(line) for line in (tiny_data / "test" / "rows.jsonl").open()]
+    assert [e["input"] for e in evaluation["examples"]] == [row["input"] for row in rows[:2]]
+    assert [e["reference"] for e in evaluation["examples"]] == [r["output"] for r in rows[:2]]
+    assert any(e["base"] != e["finetuned"] for e in evaluation["examples"])
+    shown = capsys.readouterr().out
+    assert "fine-tuned" in shown
+    assert "exact match (parsed object)" in shown
+    # All but the line with the directory, which is as long as pytest likes.
+    assert max(map(len, shown.partition("answering")[2].splitlines())) <= WIDTH
+
+
+def test_answers_that_are_the_references_score_1(
+    run_dir: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [json.loads(line) for line in (tiny_data / "test" / "rows.jsonl").open()]
+    given = iter([["wrong"] * 5, [row["output"] for row in rows]])
+    prompts: list[list[list[int]]] = []
+
+    def answer(model: Any, tokenizer: Any, asked: list[list[int]], **_: Any) -> list[str]:
+        prompts.append(asked)
+        assert tokenizer.decode(asked[0]) == (
+            f"<|im_start|>user\n{rows[0]['input']}<|im_end|>\n<|im_start|>assistant\n"
+        )
+        return next(given)
+
+    monkeypatch.setattr(compare_module, "generate_answers", answer)
+    evaluation = compare(run_dir)
+    assert (evaluation["base"]["exact_match"], evaluation["finetuned"]["exact_match"]) == (0, 1)
+    assert prompts[0] == prompts[1]
+
+
+def test_a_fully_tuned_model_is_loaded_whole(run_dir: Path, tiny_model: Path) -> None:
+    trial = run_dir / "trials" / "2"
+    experiment = (trial / "experiment.yaml").read_text().replace("lora", "full")
+    (trial / "experiment.yaml").write_text(experiment)
+    checkpoint = publish(trial / "checkpoints" / "best", 1)
+    (checkpoint / "adapter_config.json").unlink()
+    model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+    model.load_state_dict({name: value.flip(0) for name, value in model.state_dict().items()})
+    model.save_pretrained(checkpoint)
+    examples = compare(run_dir)["examples"]
+    assert any(example["base"] != example["finetuned"] for example in examples)
+
+
+def test_limit_takes_the_first_rows(run_dir: Path) -> None:
+    assert compare(run_dir, limit=2)["base"]["rows"] == 2
+
+
+def test_a_run_without_a_best_trial_is_refused(run_dir: Path) -> None:
+    (run_dir / "summary.json").write_text(json.dumps({"best_trial": None, "trials": []}))
+    with pytest.raises(ConfigError, match="no best trial"):
+        compare(run_dir)
+
+
+def test_a_directory_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is no run directory"):
+        compare(tmp_path)
+
+
+def test_the_latest_checkpoint_stands_in_for_a_best_one_that_is_gone(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no whole checkpoint"):
+        find_checkpoint(tmp_path, None)
+    for steps, name in ((20, "b"), (10, "a")):
+        publish(tmp_path / "checkpoints" / name, steps)
+    assert find_checkpoint(tmp_path, "a").name == "a"
+    assert find_checkpoint(tmp_path, "gone").name == find_checkpoint(tmp_path, None).name == "b"
+
+
+def test_examples_are_aligned_and_marked() -> None:
+    example = {
+        "input": "word " * 50,
+        "reference": '{"a": 1}',
+        "base": "I would say\n\n" + "so " * 300,
+        "finetuned": '{"a":1}',
+    }
+    lines = render_examples([example]).splitlines()
+    assert max(map(len, lines)) <= WIDTH
+    bars = [line.index("|") for line in lines if "|" in line]
+    assert len(set(bars)) == 1
+    assert any("base: wrong" in line and "fine-tuned: right" in line for line in lines)
+    assert "…" in lines[-1]  # the rambling answer is cut

@@ -1,0 +1,59 @@
+"""Invariant: a run stopped or killed at any step and continued has the losses of a whole one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import RunTrial, Trial
+
+STEPS = 8
+OPTIONS: dict[str, Any] = {
+    "training_arguments__max_steps": STEPS,
+    "training_arguments__save_steps": 3,
+    "training_arguments__eval_steps": 4,
+    "training_arguments__per_device_train_batch_size": 8,  # 16 of 40 rows a step: two an epoch
+}
+CASES: dict[str, dict[str, Any]] = {
+    "ddp": {},
+    "stage 2, lora": {
+        "deepspeed_config": "ds_configs/ds_config_stage_2.json",
+        "tuning_arguments": {"method": "lora", "lora_dropout": 0.1},
+    },
+    "stage 3": {"deepspeed_config": "ds_configs/ds_config_stage_3.json"},
+}
+
+
+def rows(trial: Trial, group: str, names: tuple[str, ...]) -> dict[int, list[float]]:
+    return {
+        row["steps_completed"]: [row["metrics"][name] for name in names]
+        for row in trial.rows(group)
+    }
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_stop_and_resume_is_the_uninterrupted_run(
+    name: str, run_trial: RunTrial, tmp_path: Path
+) -> None:
+    options = OPTIONS | CASES[name]
+    whole = run_trial(tmp_path / "whole", 2, **options)
+    assert whole.code == 0, whole.output
+    # The stop file is there from the start: the trial stops at the first step boundary.
+    parted = tmp_path / "parted"
+    parted.mkdir()
+    (parted / "stop").touch()
+    first = run_trial(parted, 2, **options)
+    assert first.code == 0, first.output
+    assert (parted / "preempted").exists()
+    assert [row["steps_completed"] for row in first.rows("training")] == [1]
+    (parted / "stop").unlink()
+    second = run_trial(parted, 2, **options)
+    assert second.code == 0, second.output
+    assert not (parted / "preempted").exists()
+    for group, names in (("training", ("loss", "learning_rate")), ("validation", ("eval_loss",))):
+        got, wanted = rows(second, group, names), rows(whole, group, names)
+        assert got.keys() == wanted.keys()
+        for step, values in wanted.items():
+            assert got[step] == pytest.approx(values, rel=1e-6), f"{group} at step {step}"

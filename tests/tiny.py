@@ -1,0 +1,112 @@
+"""Tiny models, a tiny tokenizer and tiny data on disk, all made from seeds."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}"
+    "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+WORDS = (
+    "the a red green blue small large old new cat dog bird house tree river stone walks sees finds "
+    "keeps makes under over near one two three four five six seven eight nine ten and or not"
+).split()
+VOCABULARY = 384
+_SHAPE = {"vocab_size": VOCABULARY}
+_LLAMA = _SHAPE | {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+}
+_GPT2 = _SHAPE | {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256}
+# Architecture → the settings that make it tiny; dropout 0, so that losses can be compared.
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "llama": _LLAMA,
+    "qwen3": _LLAMA | {"head_dim": 8},
+    "gpt2": _GPT2 | {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0},
+    "opt": _SHAPE
+    | {
+        "hidden_size": 32,
+        "ffn_dim": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "max_position_embeddings": 256,
+        "word_embed_proj_dim": 32,
+        "dropout": 0.0,
+        "pad_token_id": 0,
+    },
+    "bloom": _SHAPE
+    | {
+        "hidden_size": 32,
+        "n_layer": 2,
+        "n_head": 4,
+        "hidden_dropout": 0.0,
+        "attention_dropout": 0.0,
+    },
+}
+
+
+def sentence(rng: random.Random, shortest: int, longest: int) -> str:
+    return " ".join(rng.choice(WORDS) for _ in range(rng.randint(shortest, longest)))
+
+
+def make_tokenizer(directory: Path) -> Path:
+    """A byte-level BPE tokenizer of 384 tokens with a ChatML template."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    rng = random.Random(7)
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    special = ["<|pad|>", "<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator((sentence(rng, 5, 20) for _ in range(200)), trainer)
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token="<|im_end|>",
+        bos_token="<|endoftext|>",
+        pad_token="<|pad|>",
+        additional_special_tokens=["<|im_start|>"],
+    )
+    fast.chat_template = CHAT_TEMPLATE
+    fast.save_pretrained(directory)
+    return directory
+
+
+def make_model(directory: Path, architecture: str = "llama", seed: int = 1) -> Path:
+    """A random float32 model of the architecture, with the tiny tokenizer beside it."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    torch.manual_seed(seed)
+    config = AutoConfig.for_model(architecture, **ARCHITECTURES[architecture])
+    AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(directory)
+    make_tokenizer(directory)
+    return directory
+
+
+def make_data(directory: Path, train: int = 40, val: int | None = 11, test: int = 5) -> Path:
+    """Rows of different lengths, so that padding and token counts differ between batches."""
+    rng = random.Random(3)
+    for split, count in (("train", train), ("val", val), ("test", test)):
+        if count is None:
+            continue
+        (directory / split).mkdir(parents=True, exist_ok=True)
+        with (directory / split / "rows.jsonl").open("w", encoding="utf-8") as stream:
+            for _ in range(count):
+                row = {"input": sentence(rng, 2, 12), "output": sentence(rng, 1, 9)}
+                stream.write(json.dumps(row) + "\n")
+    return directory
