@@ -8,55 +8,21 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
-import random
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from det_files.data.arguments import DataArguments, read_data_arguments
-from det_files.deepspeed_config import (
-    BatchSizes,
-    check_deepspeed_config,
-    complete,
-    load_deepspeed_config,
-    merge,
-    zero_stage,
-)
-from det_files.entrypoint import flags_to_hyperparameters
+from det_files.data.arguments import DataArguments
+from det_files.deepspeed_config import merge, zero_stage
 from det_files.experiment import Experiment, apply_override, load_experiment
-from det_files.faults import ConfigError, Faults
-from det_files.hyperparameters import (
-    as_constants,
-    check_grid,
-    check_hyperparameters,
-    is_hyperparameter,
-    representatives,
-    sample,
-)
-from det_files.models import ModelArguments, gguf_conversion_command
-from det_files.old_names import modernise
-from det_files.schema import check_mapping, fields_of, show
-from det_files.searcher import check_searcher
-from det_files.training_arguments import SECTION as TRAINING
-from det_files.training_arguments import (
-    check_training_arguments,
-    precision_flags,
-    read_training_arguments,
-    why_not_writable,
-    with_defaults,
-)
-from det_files.tuning import TuningArguments, read_tuning_arguments
-
-TOP_LEVEL = (
-    "deepspeed_config",
-    "overwrite_deepspeed_args",
-    "model_arguments",
-    "data_arguments",
-    "tuning_arguments",
-    "training_arguments",
-)
+from det_files.faults import Faults
+from det_files.hyperparameters import as_constants
+from det_files.models import ModelArguments
+from det_files.schema import show
+from det_files.training_arguments import precision_flags
+from det_files.tuning import TuningArguments
 
 
 @dataclass(frozen=True)
@@ -114,7 +80,9 @@ class RunArgs:
 
     @classmethod
     def _read(cls, argv: Sequence[str]) -> RunArgs:
+        # Both build on this module: resolving makes RunArgs, and the cluster needs determined.
         from det_files.cluster.trial import cluster_trial
+        from det_files.resolution import resolve_or_raise
 
         options, flags = _parse_own_options(argv)
         slots = int(os.environ.get("WORLD_SIZE", "1"))
@@ -205,165 +173,6 @@ def _hyperparameter_overrides(overrides: Sequence[str]) -> dict[str, Any]:
         faults.add("--set hyperparameters", f"expected a mapping, got {show(given)}")
     faults.raise_if_any("the command line")
     return dict(given)
-
-
-def resolve_or_raise(
-    hyperparameters: Mapping[str, Any],
-    flags: Sequence[str],
-    facts: RunFacts,
-    context: Path,
-    subject: str = "",
-) -> RunArgs:
-    """`resolve`, with its warnings issued once each and its faults raised together."""
-    faults, warnings = Faults(), list[str]()
-    args = resolve(hyperparameters, flags, facts, context, faults, warnings)
-    if os.environ.get("RANK", "0") == "0":
-        for warning in warnings:
-            print(f"warning: {warning}", file=sys.stderr)
-    faults.raise_if_any(subject)
-    assert args is not None
-    return args
-
-
-def resolve(
-    hyperparameters: Mapping[str, Any],
-    flags: Sequence[str],
-    facts: RunFacts,
-    context: Path,
-    faults: Faults,
-    warnings: list[str],
-) -> RunArgs | None:
-    """Merges flags and hyperparameters into RunArgs; None where faults leave nothing to build.
-
-    Hyperparameters that are still ranges are checked at their extremes, and one draw of them is
-    resolved. Paths are relative to `context`. Nothing given is changed.
-    """
-    check_hyperparameters("hyperparameters", hyperparameters, faults)
-    from_flags = flags_to_hyperparameters(flags, faults, warnings)
-    raw = merge(from_flags, modernise(hyperparameters, warnings))
-    for key in raw:
-        if key not in TOP_LEVEL:
-            faults.unknown("hyperparameters", str(key), TOP_LEVEL)
-    sections = {name: _section(raw, name, faults) for name in TOP_LEVEL[1:]}
-    # Once as it stands, for the faults of every value that a search may draw; then one draw of it.
-    _read_sections(sections, faults)
-    rng = random.Random(facts.seed or 0)
-    drawn = sample(sections | {"deepspeed_config": raw.get("deepspeed_config")}, rng)
-    model, data, tuning, given = _read_sections(drawn, Faults())
-    if facts.seed is not None:
-        given.setdefault("seed", facts.seed)
-    training = with_defaults(given, model.dtype, faults)
-    check_training_arguments(training, faults)
-    output_dir = training.get("output_dir")
-    if isinstance(output_dir, str) and (reason := why_not_writable(context / output_dir)):
-        faults.add(f"{TRAINING}.output_dir", f"{output_dir}: {reason}")
-    if facts.searcher:
-        check_searcher(facts.searcher, training, faults)
-        if facts.searcher.get("name") == "grid":
-            check_grid("hyperparameters", hyperparameters, faults)
-    deepspeed = _deepspeed(raw, drawn, model, training, facts, context, faults)
-    _check_model(model, tuning, zero_stage(deepspeed), faults)
-    if faults.found:
-        return None
-    return RunArgs(facts, model, data, tuning, training, deepspeed, drawn)
-
-
-def _section(raw: Mapping[str, Any], name: str, faults: Faults) -> dict[str, Any]:
-    value = raw.get(name)
-    if value is None:
-        return {}
-    if not isinstance(value, Mapping):
-        faults.add(f"hyperparameters.{name}", f"expected a mapping, got {show(value)}")
-        return {}
-    if name != "overwrite_deepspeed_args" and is_hyperparameter(value):
-        reason = "expected a mapping; hyperparameters stand for single arguments in it, not for all"
-        faults.add(f"hyperparameters.{name}", reason)
-        return {}
-    for suffix, candidate in representatives(value):
-        if not isinstance(candidate, Mapping):
-            reason = f"expected a mapping, got {show(candidate)}"
-            faults.add(f"hyperparameters.{name}{suffix}", reason)
-            return {}
-    return dict(value)
-
-
-def _read_sections(
-    sections: Mapping[str, Any], faults: Faults
-) -> tuple[ModelArguments, DataArguments, TuningArguments, dict[str, Any]]:
-    def path(name: str) -> str:
-        return f"hyperparameters.{name}"
-
-    model = ModelArguments(
-        **check_mapping(
-            path("model_arguments"), sections["model_arguments"], fields_of(ModelArguments), faults
-        )
-    )
-    data = read_data_arguments(path("data_arguments"), sections["data_arguments"], faults)
-    tuning = read_tuning_arguments(path("tuning_arguments"), sections["tuning_arguments"], faults)
-    training = read_training_arguments(
-        path("training_arguments"), sections["training_arguments"], faults
-    )
-    return model, data, tuning, training
-
-
-def _deepspeed(
-    raw: Mapping[str, Any],
-    drawn: Mapping[str, Any],
-    model: ModelArguments,
-    training: Mapping[str, Any],
-    facts: RunFacts,
-    context: Path,
-    faults: Faults,
-) -> dict[str, Any] | None:
-    """The merged configuration of the file drawn; every file that may be named is checked."""
-    configs: dict[str, dict[str, Any]] = {}
-    overwrite, known = drawn["overwrite_deepspeed_args"], len(faults.found)
-    for suffix, name in representatives(raw.get("deepspeed_config")):
-        if name is None:
-            continue
-        if not isinstance(name, str):
-            where = f"hyperparameters.deepspeed_config{suffix}"
-            faults.add(where, f"expected the path of a JSON file, got {show(name)}")
-            continue
-        try:
-            base = load_deepspeed_config(context / name, name)
-        except ConfigError as error:
-            faults.extend(error)
-            continue
-        configs[name] = complete(merge(base, overwrite))
-    if not configs and overwrite and len(faults.found) == known:
-        faults.add("hyperparameters.overwrite_deepspeed_args", "needs a deepspeed_config")
-    micro, accumulation = (
-        training.get(key, 1)
-        for key in ("per_device_train_batch_size", "gradient_accumulation_steps")
-    )
-    whole = all(isinstance(number, int) for number in (micro, accumulation))
-    batch = BatchSizes(micro, accumulation, facts.slots) if whole else None
-    clip = training.get("max_grad_norm", 1.0)
-    for config in configs.values():
-        check_deepspeed_config(config, batch, model.dtype, clip, faults)
-    chosen = drawn["deepspeed_config"]
-    return configs.get(chosen) if isinstance(chosen, str) else None
-
-
-def _check_model(
-    model: ModelArguments, tuning: TuningArguments, stage: int, faults: Faults
-) -> None:
-    path = "hyperparameters.model_arguments"
-    named = [model.model_name_or_path, model.config_name_or_path]
-    if named == [None, None]:
-        faults.add(f"{path}.model_name_or_path", "missing: name a model (or config_name_or_path)")
-    elif None not in named:
-        faults.add(f"{path}.config_name_or_path", "give either this or model_name_or_path")
-    if not isinstance(model.gguf_file, str):
-        return
-    for refused, what in ((stage == 3, "ZeRO stage 3"), (tuning.method == "full", "full tuning")):
-        if refused:
-            faults.add(
-                f"{path}.gguf_file",
-                f"a GGUF file cannot be used with {what}; convert it once: "
-                f"{gguf_conversion_command(model)}",
-            )
 
 
 def experiment_facts(experiment: Experiment, slots: int) -> RunFacts:

@@ -13,10 +13,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from det_files.args import RunArgs, experiment_facts, resolve
+from det_files.args import RunArgs, experiment_facts
 from det_files.deepspeed_config import nvme_needs
 from det_files.experiment import Experiment, read_experiment
 from det_files.faults import EXIT_CONFIGURATION, ConfigError, Faults, exit_on_config_error
+from det_files.resolution import resolve
 
 MEBIBYTE = 1024 * 1024
 CONTEXT_LIMIT_BYTES = 95 * MEBIBYTE  # Determined's limit on the decoded files of a context

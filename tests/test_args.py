@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from det_files.args import RunArgs, RunFacts, resolve
+from det_files.args import RunArgs, RunFacts
 from det_files.deepspeed_config import merge
 from det_files.experiment import parse_yaml, to_yaml
 from det_files.faults import ConfigError, Faults
+from det_files.resolution import resolve
 
 ROOT = Path(__file__).resolve().parent.parent
 BASE = {

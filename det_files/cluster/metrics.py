@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 import time
 from collections.abc import Mapping, Sequence
 from numbers import Real
@@ -14,11 +13,12 @@ from typing import Any
 
 from determined import core
 
+from det_files.metrics_file import METRICS_FILE, end_torn_line
+
 logger = logging.getLogger(__name__)
 
 TRAINING = "training"
 VALIDATION = "validation"
-METRICS_FILE = "metrics.jsonl"
 # A metric that is no number any more must still count as the worst, and JSON knows no infinity.
 WORST = 3.0e38
 # TrainOutput's summary at the end of train(); it describes the call, not the model.
@@ -121,13 +121,3 @@ class JsonlTrainContext(core.DummyTrainContext):
         # Opened each time: a row is on disk when the call returns, whatever happens next.
         with self._path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(row) + "\n")
-
-
-def end_torn_line(path: Path) -> None:
-    """Ends a last line that a killed run left unfinished, so that the next row stands alone."""
-    if not path.exists() or path.stat().st_size == 0:
-        return
-    with path.open("rb+") as stream:
-        stream.seek(-1, os.SEEK_END)
-        if stream.read(1) != b"\n":
-            stream.write(b"\n")

@@ -7,7 +7,6 @@ A trial and the runner talk through files in the trial's directory:
     config_error  made by the trial before it exits on a ConfigError: a restart would not help
 """
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from det_files.local.run_directory import RunDirectory, latest_checkpoint
 from det_files.local.stop_requests import StopRequests
 from det_files.local.summary import State, Trial, now, update_summary
 from det_files.local.terminal import Terminal
+from det_files.metrics_file import METRICS_FILE, end_torn_line
 
 if TYPE_CHECKING:
     from det_files.experiment import Experiment
@@ -141,13 +141,8 @@ class Runner:
     def _prepare(self, directory: Path) -> None:
         for flag in FLAGS:
             (directory / flag).unlink(missing_ok=True)
-        metrics = directory / "metrics.jsonl"
         # A rank that was killed while writing leaves half a line; the next row must not join it.
-        if metrics.exists() and metrics.stat().st_size:
-            with open(metrics, "rb+") as file:
-                file.seek(-1, os.SEEK_END)
-                if file.read(1) != b"\n":
-                    file.write(b"\n")
+        end_torn_line(directory / METRICS_FILE)
 
     def _attempt(self, trial: Trial) -> int | None:
         """Runs the trial once; returns its exit code, None where it was killed on request."""

@@ -11,7 +11,8 @@ import numpy
 import pytest
 from determined import core
 
-from det_files.cluster.metrics import WORST, JsonlTrainContext, MetricReporter, end_torn_line
+from det_files.cluster.metrics import WORST, JsonlTrainContext, MetricReporter
+from det_files.metrics_file import end_torn_line
 
 
 class Recorded(core.DummyTrainContext):
