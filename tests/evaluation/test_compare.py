@@ -119,6 +119,8 @@ def test_answers_that_are_the_references_score_1(
     monkeypatch.setattr(compare_module, "generate_answers", answer)
     evaluation = compare(run_dir)
     assert (evaluation["base"]["exact_match"], evaluation["finetuned"]["exact_match"]) == (0, 1)
+    longest = max(len(row["output"]) for row in rows)
+    assert evaluation["base"]["max_new_tokens"] <= 1.5 * longest + 1  # a token has a character
     assert prompts[0] == prompts[1]
 
 
@@ -133,6 +135,22 @@ def test_a_fully_tuned_model_is_loaded_whole(run_dir: Path, tiny_model: Path) ->
     model.save_pretrained(checkpoint)
     examples = compare(run_dir)["examples"]
     assert any(example["base"] != example["finetuned"] for example in examples)
+
+
+def test_references_are_rendered_as_in_training(
+    run_dir: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = run_dir / "trials" / "2" / "experiment.yaml"
+    text = path.read_text().replace(
+        "data_arguments: {", 'data_arguments: {output_format: "=__output__",'
+    )
+    path.write_text(text)
+    rows = [json.loads(line) for line in (tiny_data / "test" / "rows.jsonl").open()]
+    right = [f"={row['output']}" for row in rows]
+    monkeypatch.setattr(compare_module, "generate_answers", lambda *_, **__: right)
+    evaluation = compare(run_dir)
+    assert evaluation["finetuned"]["exact_string_match"] == 1
+    assert [example["reference"] for example in evaluation["examples"]] == right
 
 
 def test_limit_takes_the_first_rows(run_dir: Path) -> None:

@@ -1,0 +1,1 @@
+"""Evidence that a fine-tuned model is better: greedy answers, exact match, before and after."""

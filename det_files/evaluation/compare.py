@@ -1,0 +1,231 @@
+"""Compare a run's fine-tuned model with the base model it started from, on the test split.
+
+    python -m det_files.evaluation.compare runs/smollm2_135m_quickstart/1 [--limit N] [--examples 5]
+
+Takes the best trial's best checkpoint, answers every test row twice with the prompt of training,
+prints both scores and some answers side by side, and puts them into the run's summary.json:
+
+    evaluation: {split, trial, checkpoint,
+                 base:      {rows, exact_match, exact_string_match, valid_json, …_count,
+                             max_new_tokens, seconds},
+                 finetuned: {the same},
+                 examples:  [{input, reference, base, finetuned}]}
+
+For LoRA one copy of the weights answers both times, with the adapter off and on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from det_files.args import RunArgs, experiment_facts
+from det_files.data.sources import Row, read_splits
+from det_files.data.templates import Template
+from det_files.data.tokenization import cut, encode_continuation, encode_prompt
+from det_files.evaluation.exact_match import ExactMatch, score
+from det_files.evaluation.generation import generate_answers
+from det_files.evaluation.side_by_side import render_examples, render_scores
+from det_files.experiment import load_experiment
+from det_files.faults import ConfigError, Fault, exit_on_config_error
+from det_files.local.run_directory import RunDirectory, whole_checkpoints, write_atomically
+from det_files.models import load_model
+from det_files.resolution import resolve_or_raise
+
+ADAPTER_FILE = "adapter_config.json"
+# An answer may be this much longer than the longest reference, for line breaks and indentation.
+ROOM_FOR_ANSWERS = 1.5
+
+
+@dataclass(frozen=True)
+class Finetuned:
+    """What a run has produced: the trial, its checkpoint, and the arguments it was trained with."""
+
+    trial: int
+    checkpoint: Path
+    args: RunArgs
+
+
+@dataclass(frozen=True)
+class Answers:
+    """One model's answers to the test rows and how long they took."""
+
+    texts: list[str]
+    references: list[str]
+    score: ExactMatch
+    max_new_tokens: int  # where an answer was cut off
+    seconds: float
+
+    def to_dict(self) -> dict[str, float | int]:
+        return {
+            **self.score.to_dict(),
+            "max_new_tokens": self.max_new_tokens,
+            "seconds": round(self.seconds, 1),
+        }
+
+
+def find_finetuned(run: RunDirectory) -> Finetuned:
+    """Returns what the run's best trial has produced.
+
+    Raises:
+        ConfigError: no run there, no trial to choose, no whole checkpoint, or the trial's
+            experiment has faults here.
+    """
+    summary = run.read_summary()
+    number = summary.get("best_trial")
+    if number is None:
+        reason = "has no best trial: none has reported the searcher's metric"
+        raise ConfigError(Fault(str(run.path), reason if summary else "is no run directory"))
+    directory = run.path / "trials" / str(number)
+    entry: dict[str, Any] = next((t for t in summary["trials"] if t["trial"] == number), {})
+    checkpoint = find_checkpoint(directory, entry.get("best_checkpoint"))
+    experiment = load_experiment(directory / "experiment.yaml")
+    facts = experiment_facts(experiment, summary.get("slots", experiment.slots))
+    flags = experiment.entrypoint.flags
+    args = resolve_or_raise(experiment.hyperparameters, flags, facts, Path.cwd())
+    return Finetuned(number, checkpoint, args)
+
+
+def find_checkpoint(trial_directory: Path, best: str | None) -> Path:
+    """Returns the checkpoint `best`, or the latest where that is not there.
+
+    Raises:
+        ConfigError: the trial has no whole checkpoint.
+    """
+    whole = {checkpoint.uuid: checkpoint.path for checkpoint in whole_checkpoints(trial_directory)}
+    if not whole:
+        raise ConfigError(Fault(str(trial_directory), "has no whole checkpoint"))
+    return whole[best] if best in whole else list(whole.values())[-1]
+
+
+def go_where_it_ran(run: RunDirectory) -> None:
+    """Changes into the directory that a run was started from: its paths are relative to that."""
+    directory = Path(run.read_summary().get("directory", "."))
+    if directory.is_dir() and not directory.samefile(os.curdir):
+        print(f"reading models and data from {directory}, where the run was started")
+        os.chdir(directory)
+
+
+def read_test_rows(args: RunArgs, limit: int | None) -> list[Row]:
+    """Returns the (first `limit`) rows of the test split.
+
+    Raises:
+        ConfigError: there are none, or they lack answers to compare with.
+    """
+    rows = read_splits(args.data, args.facts.seed or 42).test[:limit]
+    if not rows or any("output" not in row for row in rows):
+        reason = "the test split has no rows" if not rows else "test rows lack their output"
+        raise ConfigError(Fault("hyperparameters.data_arguments.sources[0]", reason))
+    return rows
+
+
+def answer_rows(
+    model: Any, template: Template, rows: Sequence[Row], args: RunArgs, batch_size: int
+) -> Answers:
+    """Returns a model's scored answers to the rows, prompts made as in training."""
+    tokenizer = template.tokenizer
+    started = time.monotonic()
+    prompts = [
+        encode_prompt(cut(row["input"], args.data.max_input_tokens, tokenizer)[0], template)
+        for row in rows
+    ]
+    limit = answer_tokens(template, rows)
+    texts = generate_answers(model, tokenizer, prompts, max_new_tokens=limit, batch_size=batch_size)
+    references = [template.render_answer(row["output"]) for row in rows]
+    seconds = time.monotonic() - started
+    return Answers(texts, references, score(texts, references), limit, seconds)
+
+
+def answer_tokens(template: Template, rows: Sequence[Row]) -> int:
+    """Returns the tokens that an answer may have: the longest reference's, and some room."""
+    lengths = [
+        len(encode_continuation(template.render_answer(row["output"]), template.tokenizer))
+        for row in rows
+    ]
+    return int(max(lengths) * ROOM_FOR_ANSWERS) + 1  # one for the end token
+
+
+def answer_before_and_after(
+    finetuned: Finetuned, rows: Sequence[Row], batch_size: int
+) -> tuple[Answers, Answers]:
+    """Returns the answers of the base model and of the fine-tuned one."""
+    args = finetuned.args
+    model, tokenizer = load_model(args.model)
+    template = Template.of(args.data, tokenizer)
+    if (finetuned.checkpoint / ADAPTER_FILE).is_file():
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, finetuned.checkpoint)
+        with model.disable_adapter():
+            base = answer_rows(model, template, rows, args, batch_size)
+        return base, answer_rows(model, template, rows, args, batch_size)
+    base = answer_rows(model, template, rows, args, batch_size)
+    del model
+    gc.collect()  # two whole models need not fit at once
+    # A checkpoint need not hold the tokenizer; training does not change it.
+    tokenizer_name = args.model.tokenizer_name or args.model.source
+    source = replace(
+        args.model, model_name_or_path=str(finetuned.checkpoint), tokenizer_name=tokenizer_name
+    )
+    model, _ = load_model(source)
+    return base, answer_rows(model, template, rows, args, batch_size)
+
+
+def compare(
+    run_dir: Path, limit: int | None = None, examples: int = 5, batch_size: int = 32
+) -> dict[str, Any]:
+    """Evaluates a run before and after, prints it, and returns summary.json's new `evaluation`."""
+    run = RunDirectory(run_dir)
+    go_where_it_ran(run)
+    finetuned = find_finetuned(run)
+    rows = read_test_rows(finetuned.args, limit)
+    print(f"answering {len(rows)} test rows, before and after fine-tuning", flush=True)
+    base, after = answer_before_and_after(finetuned, rows, batch_size)
+    shown = [
+        {"input": row["input"], "reference": reference, "base": before, "finetuned": now}
+        for row, reference, before, now in zip(
+            rows, base.references, base.texts, after.texts, strict=True
+        )
+    ][:examples]
+    print(render_examples(shown))
+    print(render_scores(base.score, after.score))
+    evaluation = {
+        "split": "test",
+        "trial": finetuned.trial,
+        "checkpoint": finetuned.checkpoint.name,
+        "base": base.to_dict(),
+        "finetuned": after.to_dict(),
+        "examples": shown,
+    }
+    # Read again: minutes have passed, and whatever else has been noted meanwhile is kept.
+    summary = run.read_summary() | {"evaluation": evaluation}
+    write_atomically(run.summary_file, json.dumps(summary, indent=2, allow_nan=False) + "\n")
+    return evaluation
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m det_files.evaluation.compare",
+        description="Answers the test split before and after fine-tuning, and compares.",
+    )
+    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="runs/<name>/<number>")
+    parser.add_argument("--limit", type=int, metavar="N", help="the first N test rows alone")
+    parser.add_argument("--examples", type=int, default=5, metavar="N", help="answers to show")
+    parser.add_argument("--batch-size", type=int, default=32, metavar="ROWS")
+    args = parser.parse_args(argv)
+    run_dir = args.run_dir.resolve()  # compare may go where the run was started
+    compare(run_dir, args.limit, args.examples, args.batch_size)
+    print(f"report: {run_dir / 'report.html'}")
+    return 0
+
+
+if __name__ == "__main__":
+    exit_on_config_error(main)
