@@ -12,7 +12,7 @@ export TOKENIZERS_PARALLELISM := false
 
 .PHONY: setup machine quickstart test check bench clean
 
-setup: machine .venv/installed $(MODEL)/config.json
+setup: machine .venv/installed .venv/operators $(MODEL)/config.json
 
 # Said plainly before anything is downloaded.
 machine:
@@ -31,6 +31,15 @@ machine:
 	$(BIN)/python -m pip install --quiet $$(grep '^torch==' requirements.txt)
 	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
 	$(BIN)/python -m pip check
+	touch $@
+
+# DeepSpeed's CPU operators, built once (they are kept in ~/.cache/torch_extensions): otherwise the
+# first run on this machine would seem to hang for minutes.
+.venv/operators: | .venv/installed
+	DS_ACCELERATOR=cpu $(BIN)/python -c "from deepspeed.accelerator import get_accelerator; \
+	  [get_accelerator().create_op_builder(name).load(verbose=False) \
+	   for name in ('ShareMemCommBuilder', 'CPUAdamBuilder')]" >.venv/operators.log 2>&1 || \
+		{ cat .venv/operators.log; exit 1; }
 	touch $@
 
 $(MODEL)/config.json: | .venv/installed
