@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -57,3 +59,21 @@ def test_stop_and_resume_is_the_uninterrupted_run(
         assert got.keys() == wanted.keys()
         for step, values in wanted.items():
             assert got[step] == pytest.approx(values, rel=1e-6), f"{group} at step {step}"
+
+
+def test_resume_in_the_middle_of_a_later_epoch(run_trial: RunTrial, tmp_path: Path) -> None:
+    """As after a kill: only the checkpoint of step 3 is there, and an epoch has two steps."""
+    options = OPTIONS | CASES["stage 2, lora"] | {"training_arguments__save_total_limit": 9}
+    whole = run_trial(tmp_path / "whole", 2, **options)
+    assert whole.code == 0, whole.output
+    killed = shutil.copytree(tmp_path / "whole", tmp_path / "killed")
+    for checkpoint in (killed / "checkpoints").iterdir():
+        if json.loads((checkpoint / "metadata.json").read_text())["steps_completed"] != 3:
+            shutil.rmtree(checkpoint)
+    (killed / "metrics.jsonl").unlink()
+    resumed = run_trial(killed, 2, **options)
+    assert resumed.code == 0, resumed.output
+    got, wanted = rows(resumed, "training", ("loss",)), rows(whole, "training", ("loss",))
+    assert list(got) == list(range(4, STEPS + 1))
+    for step, values in got.items():
+        assert values == pytest.approx(wanted[step], rel=1e-6), f"step {step}"
