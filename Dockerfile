@@ -8,7 +8,7 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 
 COPY requirements.txt /tmp/requirements.txt
-RUN python3 -c 'import torch; print("torch==" + torch.__version__)' > /tmp/torch.txt \
+RUN python3 -c 'from importlib.metadata import version; print("torch==" + version("torch"))' > /tmp/torch.txt \
     && grep -v '^torch==' /tmp/requirements.txt > /tmp/rest.txt \
     && python3 -m pip install --no-cache-dir --constraint /tmp/torch.txt -r /tmp/rest.txt \
     && rm /tmp/torch.txt /tmp/rest.txt /tmp/requirements.txt

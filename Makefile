@@ -25,9 +25,10 @@ machine:
 	@command -v g++ >/dev/null || command -v c++ >/dev/null || \
 		{ echo "a C++ compiler is missing: apt install g++"; exit 1; }
 
-# torch first and pinned: a plain torch would bring several GB of CUDA packages.
-.venv/installed: requirements.txt requirements-local.txt requirements-dev.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+# torch first and pinned, so that nothing else chooses one. PyPI's build brings CUDA (several GB);
+# without a GPU say PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make setup.
+.venv/installed: requirements.txt requirements-local.txt requirements-dev.txt | machine
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet $$(grep '^torch==' requirements.txt)
 	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
 	$(BIN)/python -m pip check
@@ -46,7 +47,7 @@ $(MODEL)/config.json: | .venv/installed
 	$(BIN)/python -m det_files.quickstart_model --output $(MODEL)
 
 quickstart: setup
-	@set -o pipefail; run=$$($(RUN_QUICKSTART) | tee /dev/stderr | tail -n 1) && \
+	@set -o pipefail; run=$$($(RUN_QUICKSTART) | tee >(cat >&2) | tail -n 1) && \
 		$(BIN)/python -m det_files.evaluation.compare "$$run"
 
 test: setup

@@ -10,7 +10,7 @@
     here="$(cd "$(dirname "${BASH_SOURCE[0]:-$0}")" && pwd)"
     python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
         refuse "Python 3.11 or newer is needed, found $(python3 --version 2>&1 || true)"
-    torch="$(python3 -c 'import torch; print(torch.__version__)' 2>/dev/null)" ||
+    torch="$(python3 -c 'import torch; from importlib.metadata import version; print(version("torch"))' 2>/dev/null)" ||
         refuse "torch is not installed or does not import"
 
     missing="$(python3 - "$here/requirements.txt" <<'PYTHON'

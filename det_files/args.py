@@ -17,17 +17,22 @@ from typing import Any
 from det_files.data.arguments import DataArguments
 from det_files.deepspeed_config import merge, zero_stage
 from det_files.experiment import Experiment, apply_override, load_experiment
-from det_files.faults import Faults
+from det_files.faults import ConfigError, Faults
 from det_files.hyperparameters import as_constants
 from det_files.models import ModelArguments
 from det_files.schema import show
 from det_files.training_arguments import precision_flags
+from det_files.trial_files import CONFIG_ERROR_FILE
 from det_files.tuning import TuningArguments
 
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What surrounds the hyperparameters: the run's name, its searcher, its slots and place."""
+    """What surrounds the hyperparameters: the run's name, its searcher, its slots and place.
+
+    `seed` (the experiment's) draws hyperparameters. It does not seed training: the master makes one
+    up where a file has none, and runs would differ from local ones.
+    """
 
     name: str = "run"
     searcher: Mapping[str, Any] = field(default_factory=dict)
@@ -76,15 +81,20 @@ class RunArgs:
         Raises:
             ConfigError: with every fault that was found; nothing was started.
         """
-        return fit_to_machine(cls._read(sys.argv[1:] if argv is None else argv))
+        options, flags = _parse_own_options(sys.argv[1:] if argv is None else argv)
+        try:
+            return fit_to_machine(cls._read(options, flags))
+        except ConfigError as error:
+            if options.trial_dir is not None and options.trial_dir.is_dir():
+                (options.trial_dir / CONFIG_ERROR_FILE).write_text(f"{error}\n", encoding="utf-8")
+            raise
 
     @classmethod
-    def _read(cls, argv: Sequence[str]) -> RunArgs:
+    def _read(cls, options: argparse.Namespace, flags: list[str]) -> RunArgs:
         # Both build on this module: resolving makes RunArgs, and the cluster needs determined.
         from det_files.cluster.trial import cluster_trial
         from det_files.resolution import resolve_or_raise
 
-        options, flags = _parse_own_options(argv)
         slots = int(os.environ.get("WORLD_SIZE", "1"))
         facts = RunFacts(slots=slots, trial_dir=options.trial_dir)
         on_cluster = cluster_trial()

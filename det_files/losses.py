@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-IGNORED = -100
+from det_files.data.tokenization import IGNORED
 
 
 def summed_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -14,6 +14,7 @@ from det_files.data.arguments import DataArguments, read_data_arguments
 from det_files.deepspeed_config import (
     BatchSizes,
     check_deepspeed_config,
+    check_optimizer,
     complete,
     load_deepspeed_config,
     merge,
@@ -79,8 +80,9 @@ def resolve(
 ) -> RunArgs | None:
     """Merges flags and hyperparameters into RunArgs; None where faults leave nothing to build.
 
-    Hyperparameters that are still ranges are checked at their extremes, and one draw of them is
-    resolved. Paths are relative to `context`. Nothing given is changed.
+    Hyperparameters that are still ranges are checked at their extremes (under
+    `overwrite_deepspeed_args`, at one draw), and one draw of them is resolved. Paths are relative
+    to `context`. Nothing given is changed.
     """
     check_hyperparameters("hyperparameters", hyperparameters, faults)
     from_flags = flags_to_hyperparameters(flags, faults, warnings)
@@ -94,8 +96,6 @@ def resolve(
     rng = random.Random(facts.seed or 0)
     drawn = sample(sections | {"deepspeed_config": raw.get("deepspeed_config")}, rng)
     model, data, tuning, given = _read_sections(drawn, Faults())
-    if facts.seed is not None:
-        given.setdefault("seed", facts.seed)
     training = with_defaults(given, model.dtype, faults)
     check_training_arguments(training, faults)
     output_dir = training.get("output_dir")
@@ -186,6 +186,7 @@ def _deepspeed(
     clip = training.get("max_grad_norm", 1.0)
     for config in configs.values():
         check_deepspeed_config(config, batch, model.dtype, clip, faults)
+        check_optimizer(config, training, faults)
     chosen = drawn["deepspeed_config"]
     return configs.get(chosen) if isinstance(chosen, str) else None
 

@@ -45,7 +45,7 @@ def reported_metrics(training: Mapping[str, Any]) -> list[str]:
     """Names that validations will carry under these training arguments; none without evaluation."""
     if training.get("eval_strategy", "no") == "no":
         return []
-    return ["eval_loss", "eval_perplexity", "eval_token_accuracy", "eval_runtime", *TIME_METRICS]
+    return ["eval_loss", "eval_perplexity", "eval_token_accuracy", *TIME_METRICS]
 
 
 def check_searcher(

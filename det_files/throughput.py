@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 import torch
 
-from det_files.losses import IGNORED
+from det_files.data.tokenization import IGNORED
+from det_files.parameters import parameter_size
 
 # Dense bf16/fp16 peak of one device, FLOP/s, from the makers' datasheets, by words of its name.
 # Nothing is logged for others: a utilisation against a guessed peak would be worse than none.
@@ -55,9 +56,6 @@ class ModelShape:
 def model_shape(model: torch.nn.Module) -> ModelShape:
     """Counts a model's parameters; under ZeRO-3 the partitioned ones at their full size."""
 
-    def size(parameter: torch.nn.Parameter) -> int:
-        return int(getattr(parameter, "ds_numel", parameter.numel()))
-
     config = getattr(model, "config", None)
     find = getattr(model, "get_input_embeddings", None)
     embedding = find() if callable(find) else None
@@ -67,8 +65,8 @@ def model_shape(model: torch.nn.Module) -> ModelShape:
     looked_up = {id(parameter) for parameter in table}
     parameters = [p for p in model.parameters() if id(p) not in looked_up]
     return ModelShape(
-        sum(size(p) for p in parameters),
-        sum(size(p) for p in parameters if p.requires_grad),
+        sum(parameter_size(p) for p in parameters),
+        sum(parameter_size(p) for p in parameters if p.requires_grad),
         int(getattr(config, "num_hidden_layers", 0) or 0),
         int(getattr(config, "hidden_size", 0) or 0),
     )

@@ -29,6 +29,13 @@ DEFAULTS: dict[str, Any] = {
     "remove_unused_columns": False,
     "include_for_metrics": [],
 }
+# Values that would be ignored, or break what every run promises.
+_REFUSED: dict[str, tuple[Any, str]] = {
+    "batch_eval_metrics": (True, "not supported: validations keep sums, never logits"),
+    "average_tokens_across_devices": (False, "the loss would depend on the number of ranks"),
+    "save_only_model": (True, "a stopped or restarted trial could not go on from its checkpoint"),
+    "ignore_data_skip": (True, "a resumed trial would see other rows than an uninterrupted one"),
+}
 _BY_DTYPE = {"float32": (False, False), "bfloat16": (True, False), "float16": (False, True)}
 
 
@@ -107,6 +114,12 @@ def check_training_arguments(values: Mapping[str, Any], faults: Faults) -> None:
             "a secret does not belong in an experiment, which is stored in many places: set "
             "HF_TOKEN in the trial's environment",
         )
+    for key, (refused, reason) in _REFUSED.items():
+        if key in values and values[key] == refused:
+            faults.add(f"{SECTION}.{key}", reason)
+    if values.get("label_smoothing_factor"):
+        reason = "not supported: the loss is the cross-entropy of the labels"
+        faults.add(f"{SECTION}.label_smoothing_factor", reason)
     if values.get("fsdp"):
         faults.add(f"{SECTION}.fsdp", "not supported here: use deepspeed_config, stage 3")
 

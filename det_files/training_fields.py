@@ -34,6 +34,8 @@ _MINIMUM = {
     "save_total_limit": 1,
     "max_steps": -1,
     "ddp_timeout": 1,
+    "seed": 0,
+    "data_seed": 0,
 }
 _EXCLUSIVE_MINIMUM = {"num_train_epochs": 0, "logging_steps": 0, "eval_steps": 0, "save_steps": 0}
 

@@ -63,7 +63,7 @@ def test_sections_that_are_right(searcher: dict[str, Any]) -> None:
         (ASHA | {"max_time": 101}, "searcher.max_time: 101 batches are never reached: max_steps "
          "100"),
         (SINGLE | {"metric": "eval_los"}, "searcher.metric: eval_los is not among eval_loss, "
-         "eval_perplexity, eval_token_accuracy, eval_runtime, batches, epochs; did you mean "
+         "eval_perplexity, eval_token_accuracy, batches, epochs; did you mean "
          '"eval_loss"?'),
         (SINGLE | {"max_length": {"batches": 50}}, "searcher.max_length.batches: 50 disagrees with "
          "training_arguments.max_steps (100)"),

@@ -161,3 +161,19 @@ def test_where_files_can_be_made(tmp_path: Path) -> None:
     assert why_not_writable(tmp_path / "a" / "b") == ""
     assert why_not_writable(tmp_path / "file" / "a") == f"{tmp_path / 'file'} is no directory"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"label_smoothing_factor": 0.1},
+        {"batch_eval_metrics": True},
+        {"average_tokens_across_devices": False},
+        {"save_only_model": True},
+        {"ignore_data_skip": True},
+        {"fsdp": "full_shard"},
+    ],
+)
+def test_what_would_break_a_promise_is_refused(given: dict[str, Any]) -> None:
+    (fault,) = faults_of(given)
+    assert fault.startswith(f"{next(iter(given))}: ")

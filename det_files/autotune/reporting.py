@@ -27,7 +27,9 @@ MODEL_INFO_FILE = "autotuning_model_info.json"
 
 def autotuning_file(deepspeed: Mapping[str, Any] | None) -> Path | None:
     """The file that DeepSpeed will write under this configuration; None without autotuning."""
-    section = (deepspeed or {}).get("autotuning") or {}
+    section = (deepspeed or {}).get("autotuning")
+    if not isinstance(section, Mapping):
+        return None
     if not section.get("enabled"):
         return None
     info = section.get("model_info") or {}

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 import math
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -177,6 +178,7 @@ class DetCallback(TrainerCallback):
             "transformers_version": transformers.__version__,
         }
         upload(self._core, directory, metadata, self._extra_files)
+        self._remove_other_steps(directory)
         if self._preempted and self._is_chief:
             self._core.preempt.acknowledge_preemption_signal()
 
@@ -188,14 +190,27 @@ class DetCallback(TrainerCallback):
         if self._is_chief:
             self._report_progress(state)
 
+    def _remove_other_steps(self, directory: Path) -> None:
+        """Removes what other nodes staged before: the Trainer rotates on the first one alone."""
+        distributed = self._core.distributed
+        if self._core.info is None or distributed.cross_rank == 0 or distributed.local_rank != 0:
+            return
+        for other in directory.parent.glob("checkpoint-*"):
+            if other != directory:
+                shutil.rmtree(other, ignore_errors=True)
+
     def _report_validation(self, state: TrainerState) -> None:
         if self._validation:
             self._metrics.validation(self._validation, self._evaluated_at, state.epoch or 0.0)
             self._validation = {}
 
     def _report_progress(self, state: TrainerState) -> None:
-        if state.max_steps > 0:
+        if state.max_steps <= 0:
+            return
+        try:
             self._core.train.report_progress(min(1.0, state.global_step / state.max_steps))
+        except Exception as error:  # whatever the client raises: a progress bar ends no training
+            logger.warning("progress was not reported: %s", error)
 
     def _is_best(self, state: TrainerState) -> bool:
         """True where this step's validation is the best so far by the searcher's metric."""

@@ -13,7 +13,8 @@ from determined import core
 from determined.common import storage
 
 from det_files.cluster.checkpoints import DamagedCheckpoint, check_whole
-from det_files.cluster.manifest import METADATA_FILE
+from det_files.cluster.manifest import METADATA_FILE, missing_files
+from det_files.faults import ConfigError
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +73,11 @@ class DirectoryCheckpointContext(core.DummyCheckpointContext):
     ) -> None:
         """Publishes: Determined calls this on the chief when every rank has uploaded."""
         unfinished = self.directory / f"{_UNFINISHED}{storage_id}"
+        if incomplete := missing_files(unfinished):
+            raise RuntimeError(
+                "a checkpoint is not complete; do all nodes share this directory?\n  "
+                + "\n  ".join(incomplete)
+            )
         _flush(unfinished)
         unfinished.rename(self.directory / storage_id)
         _flush_directory(self.directory)
@@ -96,7 +102,10 @@ class DirectoryCheckpointContext(core.DummyCheckpointContext):
     def latest_whole(self) -> Path | None:
         """The newest checkpoint that matches its manifest; damaged ones are named and passed over.
 
-        All ranks call this in step and get the same answer.
+        All ranks call this in step and get the same answer. None: there is no checkpoint yet.
+
+        Raises:
+            ConfigError: all of them are damaged; starting over must be the user's choice.
         """
         found = self._dist.broadcast(
             published_checkpoints(self.directory) if self._dist.rank == 0 else None
@@ -109,6 +118,11 @@ class DirectoryCheckpointContext(core.DummyCheckpointContext):
                 self._damaged.add(path)
                 if self._dist.rank == 0:
                     logger.warning("%s\n  taking the one before it", error)
+        if found:
+            raise ConfigError(
+                f"every checkpoint in {self.directory} is damaged or incomplete (see the log); "
+                "remove them to start from the beginning"
+            )
         return None
 
 

@@ -52,10 +52,10 @@ def upload(
         mine = [*mine, MANIFEST_FILE]
     chosen = frozenset(mine)
     if not chosen:
-        return context.checkpoint.upload(None, dict(metadata), shard=True)
-    return context.checkpoint.upload(
-        directory, dict(metadata), shard=True, selector=chosen.__contains__
-    )
+        return context.checkpoint.upload(None, None, shard=True)
+    # Determined refuses an upload where ranks disagree on the metadata; the chief's is what counts.
+    said = dict(metadata) if distributed.rank == 0 else None
+    return context.checkpoint.upload(directory, said, shard=True, selector=chosen.__contains__)
 
 
 def assign(seen: Sequence[Sequence[str]]) -> list[list[str]]:

@@ -28,10 +28,10 @@ from det_files.cluster.preemption import StopFilePreemptContext
 from det_files.cluster.trial import cluster_trial
 from det_files.deepspeed_config import nvme_needs, nvme_paths
 from det_files.faults import ConfigError, Fault
+from det_files.trial_files import CONFIG_ERROR_FILE, directory_name, make_next_directory
 
 logger = logging.getLogger(__name__)
 
-CONFIG_ERROR_FILE = "config_error"
 RUNS_DIR = "runs"
 
 
@@ -66,46 +66,43 @@ def open_core(args: RunArgs) -> Iterator[TrialCore]:
             named is not whole.
     """
     cpu = on_cpu(bool(args.training.get("use_cpu")))
-    _check_nvme(args)
     timeout_s = int(args.training.get("ddp_timeout", 1800))
     join_process_group(args.deepspeed is not None, cpu, timeout_s)
-    try:
-        distributed = control_channel()
-        rank = distributed.rank if distributed is not None else 0
-        logging.basicConfig(level=logging.INFO if rank == 0 else logging.WARNING)
-        if cluster_trial() is not None:
-            with core.init(distributed=distributed) as context:
-                yield _on_cluster(args, context, cpu)
-        else:
-            yield from _off_cluster(args, distributed or core.DummyDistributedContext(), cpu)
-    finally:
-        leave_process_group()
+    distributed = control_channel()
+    rank = distributed.rank if distributed is not None else 0
+    logging.basicConfig(level=logging.INFO if rank == 0 else logging.WARNING)
+    if cluster_trial() is not None:
+        with core.init(distributed=distributed) as context:
+            yield from _on_cluster(args, context, cpu)
+    else:
+        yield from _off_cluster(args, distributed or core.DummyDistributedContext(), cpu)
+    # Not after a failure: leaving NCCL's group waits for ranks that may never come, and the error
+    # would be shown only then. The launcher ends the others once this one has exited.
+    leave_process_group()
 
 
-def _on_cluster(args: RunArgs, context: core.Context, cpu: bool) -> TrialCore:
-    explicit = _explicit_checkpoint(args)
+def _on_cluster(args: RunArgs, context: core.Context, cpu: bool) -> Iterator[TrialCore]:
+    _check_nvme(args)
     # A restart must go on from its own last checkpoint, whatever the file named for the start.
-    latest = download_latest(context) or explicit
+    latest = download_latest(context) or _explicit_checkpoint(args)
     base = args.training.get("output_dir")
-    staging = None
+    made = None
     if context.distributed.local_rank == 0:
         if base:
             Path(base).mkdir(parents=True, exist_ok=True)
-        staging = tempfile.mkdtemp(prefix="trial-", dir=base)
-    staging = context.distributed.broadcast_local(staging)
-    return TrialCore(
-        context,
-        Path(latest) if latest else None,
-        Path(staging),
-        context.train.get_tensorboard_path(),
-        cpu,
-    )
+        made = tempfile.mkdtemp(prefix="trial-", dir=base)
+    staging = Path(context.distributed.broadcast_local(made))
+    tensorboard = context.train.get_tensorboard_path()
+    yield TrialCore(context, Path(latest) if latest else None, staging, tensorboard, cpu)
+    context.distributed.allgather(None)
+    if context.distributed.local_rank == 0:
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _off_cluster(
     args: RunArgs, distributed: core.DistributedContext, cpu: bool
 ) -> Iterator[TrialCore]:
-    trial_dir = distributed.broadcast(_trial_dir(args) if distributed.rank == 0 else None)
+    trial_dir = distributed.broadcast(trial_directory(args) if distributed.rank == 0 else None)
     keep = args.training.get("save_total_limit")
     checkpoint = DirectoryCheckpointContext(distributed, trial_dir, keep)
     context = core.Context(
@@ -118,6 +115,7 @@ def _off_cluster(
     # Two trials with one output_dir must not meet in it.
     staging = (Path(base) / _flat(trial_dir)) if base else trial_dir / "staging"
     try:
+        _check_nvme(args)
         with context:
             _empty(distributed, staging)
             latest = checkpoint.latest_whole() or _explicit_checkpoint(args)
@@ -143,22 +141,22 @@ def _flat(path: Path) -> str:
     return "-".join(part for part in path.resolve().parts if part not in ("/", "\\"))
 
 
-def _trial_dir(args: RunArgs) -> Path:
-    """The directory given, made if need be; else the next runs/<name>/<number>/trials/1."""
-    if args.facts.trial_dir is not None:
-        args.facts.trial_dir.mkdir(parents=True, exist_ok=True)
-        return args.facts.trial_dir.resolve()
-    runs = Path(RUNS_DIR) / args.facts.name
-    runs.mkdir(parents=True, exist_ok=True)
-    number = 1
-    while True:
-        try:
-            (runs / str(number)).mkdir()
-            break
-        except FileExistsError:
-            number += 1
-    trial_dir = (runs / str(number) / "trials" / "1").resolve()
-    trial_dir.mkdir(parents=True)
+def trial_directory(args: RunArgs) -> Path:
+    """The directory given, made if need be; else the next runs/<name>/<number>/trials/1.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
+    try:
+        if args.facts.trial_dir is not None:
+            args.facts.trial_dir.mkdir(parents=True, exist_ok=True)
+            return args.facts.trial_dir.resolve()
+        run = make_next_directory(Path(RUNS_DIR) / directory_name(args.facts.name))
+        trial_dir = (run / "trials" / "1").resolve()
+        trial_dir.mkdir(parents=True)
+    except OSError as error:
+        place = args.facts.trial_dir or Path(RUNS_DIR)
+        raise ConfigError(Fault("--trial_dir", f"{place}: {error.strerror}")) from error
     print(f"results go to {trial_dir}", flush=True)
     return trial_dir
 

@@ -79,19 +79,20 @@ def control_channel() -> core.DistributedContext | None:
     """
     if "RANK" not in os.environ:
         return None
-    if "CROSS_RANK" in os.environ:  # DeepSpeed's launcher
-        return core.DistributedContext.from_deepspeed()
-    missing = [n for n in ("LOCAL_WORLD_SIZE", "GROUP_RANK") if n not in os.environ]
-    if missing:
-        raise ConfigError(f"the launcher set RANK but not {', '.join(missing)}: use torchrun")
+    # torchrun's names, and those of DeepSpeed's launcher.
+    local_size = os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("LOCAL_SIZE")
+    node = os.environ.get("GROUP_RANK") or os.environ.get("CROSS_RANK")
+    nodes = os.environ.get("GROUP_WORLD_SIZE") or os.environ.get("CROSS_SIZE") or "1"
+    if local_size is None or node is None:
+        raise ConfigError("the launcher set RANK but no LOCAL_WORLD_SIZE, GROUP_RANK: use torchrun")
     ports = _ports()
     return core.DistributedContext(
         rank=int(os.environ["RANK"]),
         size=int(os.environ["WORLD_SIZE"]),
         local_rank=int(os.environ["LOCAL_RANK"]),
-        local_size=int(os.environ["LOCAL_WORLD_SIZE"]),
-        cross_rank=int(os.environ["GROUP_RANK"]),
-        cross_size=int(os.environ.get("GROUP_WORLD_SIZE", "1")),
+        local_size=int(local_size),
+        cross_rank=int(node),
+        cross_size=int(nodes),
         chief_ip=os.environ.get("DET_CHIEF_IP") or os.environ.get("MASTER_ADDR"),
         pub_port=ports[0],
         pull_port=ports[1],

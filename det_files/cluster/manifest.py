@@ -44,6 +44,11 @@ def write_manifest(directory: Path, files: Mapping[str, Mapping[str, Any]]) -> N
     (directory / MANIFEST_FILE).write_text(text + "\n", encoding="utf-8")
 
 
+def missing_files(directory: Path) -> list[str]:
+    """As `damage`, by sizes alone; nothing where the directory never had a manifest."""
+    return damage(directory, (-1, 1)) if (directory / MANIFEST_FILE).exists() else []
+
+
 def damage(directory: Path, share: tuple[int, int] = (0, 1)) -> list[str]:
     """What is wrong with a checkpoint, one sentence a file; empty where it is whole.
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from determined import core
 
-from det_files.metrics_file import METRICS_FILE, end_torn_line
+from det_files.trial_files import METRICS_FILE, end_torn_line
 
 logger = logging.getLogger(__name__)
 

@@ -10,14 +10,14 @@ from typing import Any
 
 from determined import core
 
-STOP_FILE = "stop"
-PREEMPTED_FILE = "preempted"
+from det_files.trial_files import PREEMPTED_FILE, STOP_FILE
 
 
 class StopFilePreemptContext(core.DummyPreemptContext):
     """A PreemptContext whose signal is a file: the chief looks, and all ranks decide together.
 
-    SIGTERM to the chief counts as the file; launchers such as Slurm send it ahead of a kill.
+    SIGTERM counts as the file: Slurm, or a torchrun that is itself told to end, sends it to every
+    rank ahead of a kill. It is held off on all of them, or no rank would be left to save with.
     """
 
     def __init__(self, distributed: core.DistributedContext, trial_dir: Path) -> None:
@@ -31,8 +31,8 @@ class StopFilePreemptContext(core.DummyPreemptContext):
         started = super().start()
         if self._distributed.rank == 0:
             (self._trial_dir / PREEMPTED_FILE).unlink(missing_ok=True)
-            if threading.current_thread() is threading.main_thread():
-                self._previous = signal.signal(signal.SIGTERM, self._on_signal)
+        if threading.current_thread() is threading.main_thread():
+            self._previous = signal.signal(signal.SIGTERM, self._on_signal)
         return started
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:

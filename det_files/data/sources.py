@@ -40,8 +40,9 @@ def read_splits(args: DataArguments, seed: int) -> Splits:
             line is named with its file and number, and the others are counted.
     """
     source = args.sources[0]
+    hub = _load_hub(source) if source.dataset_name else None
     splits = {
-        name: _read_directory(source, name) if source.path else _read_hub(source, name)
+        name: _read_directory(source, name) if hub is None else _read_hub(source, hub, name)
         for name in SPLITS
     }
     train, val = splits["train"], splits["val"]
@@ -181,12 +182,12 @@ def _is_text(record: Mapping[str, Any], columns: Mapping[str, str]) -> bool:
     return not columns and "text" in record and "input" not in record
 
 
-def _read_hub(source: SourceArguments, split: str) -> list[Row] | None:
-    """Rows of a dataset of the hub (or of its local cache); None where the split is absent."""
+def _load_hub(source: SourceArguments) -> Mapping[str, Any]:
+    """The dataset of the hub (or of its local cache), by split."""
     import datasets
 
     try:
-        found = datasets.load_dataset(source.dataset_name, source.dataset_config)
+        return datasets.load_dataset(source.dataset_name, source.dataset_config)
     except Exception as error:  # the library and its hub client raise many kinds
         first = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise ConfigError(
@@ -197,6 +198,10 @@ def _read_hub(source: SourceArguments, split: str) -> list[Row] | None:
                 "directory and name the same HF_HOME in environment.environment_variables",
             )
         ) from error
+
+
+def _read_hub(source: SourceArguments, found: Mapping[str, Any], split: str) -> list[Row] | None:
+    """Rows of one split of a loaded dataset; None where the split is absent."""
     name = next((n for n in _HUB_SPLITS[split] if n in found), None)
     if name is None:
         if split == "train":

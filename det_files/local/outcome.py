@@ -7,6 +7,7 @@ from det_files.local.progress import duration
 from det_files.local.run_directory import RunDirectory
 from det_files.local.summary import State
 from det_files.local.terminal import Terminal
+from det_files.trial_files import CONFIG_ERROR_FILE
 
 
 def show_outcome(run: RunDirectory, terminal: Terminal) -> None:
@@ -27,7 +28,7 @@ def show_outcome(run: RunDirectory, terminal: Terminal) -> None:
 
 def is_resumable(trial: dict[str, Any], run: RunDirectory) -> bool:
     """Whether resuming would do something else than end the same way."""
-    config_error = run.trial_directory(trial["trial"]) / "config_error"
+    config_error = run.trial_directory(trial["trial"]) / CONFIG_ERROR_FILE
     return trial["state"] != State.COMPLETED and not config_error.exists()
 
 

@@ -92,7 +92,8 @@ def trial_environment(
     if gpus == 0:
         env["DS_ACCELERATOR"] = "cpu"
         env["LOCAL_SIZE"] = str(slots)  # DeepSpeed's CPU backend asks for it
-        env.setdefault("OMP_NUM_THREADS", str(max(1, cores // slots)))
+    # torchrun would give each rank one thread; offloaded optimizers work on the CPU even with GPUs.
+    env.setdefault("OMP_NUM_THREADS", str(max(1, cores // slots)))
     return env
 
 

@@ -9,7 +9,6 @@ trials/<k>/       experiment.yaml, metrics.jsonl, log.txt, tensorboard/, checkpo
 import fcntl
 import json
 import os
-import re
 import tempfile
 import time
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from det_files.faults import ConfigError, Fault
+from det_files.trial_files import directory_name, make_next_directory
 
 LOCK_POLL_S = 0.1
 # After a runner was killed, its keeper needs a moment to kill the ranks and let the lock go.
@@ -51,7 +51,7 @@ class RunDirectory:
         """
         parent = runs_dir / directory_name(name)
         try:
-            run = cls(_make_next(parent))
+            run = cls(make_next_directory(parent))
         except OSError as error:
             message = f"no run can be written to {parent}: {error.strerror}"
             raise ConfigError([Fault("--runs-dir", message)]) from None
@@ -125,19 +125,6 @@ class RunDirectory:
         write_atomically(self.summary_file, json.dumps(summary, indent=2, allow_nan=False) + "\n")
 
 
-def _make_next(parent: Path) -> Path:
-    parent.mkdir(parents=True, exist_ok=True)
-    number = max((int(p.name) for p in parent.iterdir() if p.name.isdecimal()), default=0)
-    while True:
-        number += 1
-        run = parent / str(number)
-        try:
-            run.mkdir()  # atomic: of two runners one gets the number
-            return run
-        except FileExistsError:
-            continue
-
-
 def write_atomically(path: Path, text: str) -> None:
     """Writes `text` beside `path` and renames it into place.
 
@@ -156,11 +143,6 @@ def write_atomically(path: Path, text: str) -> None:
     except BaseException:
         temporary.unlink()
         raise
-
-
-def directory_name(experiment_name: str) -> str:
-    """Returns the experiment's name as one path component: "a/b c" becomes "a_b_c"."""
-    return re.sub(r"[^\w.+=@-]+", "_", experiment_name).lstrip(".") or "experiment"
 
 
 def whole_checkpoints(trial_directory: Path) -> list[Checkpoint]:

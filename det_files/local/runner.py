@@ -28,13 +28,19 @@ from det_files.local.run_directory import RunDirectory, latest_checkpoint
 from det_files.local.stop_requests import StopRequests
 from det_files.local.summary import State, Trial, now, update_summary
 from det_files.local.terminal import Terminal
-from det_files.metrics_file import METRICS_FILE, end_torn_line
+from det_files.trial_files import (
+    CONFIG_ERROR_FILE,
+    METRICS_FILE,
+    PREEMPTED_FILE,
+    STOP_FILE,
+    end_torn_line,
+)
 
 if TYPE_CHECKING:
     from det_files.experiment import Experiment
 
 POLL_S = 0.2
-FLAGS = ("stop", "preempted", "config_error")
+FLAGS = (STOP_FILE, PREEMPTED_FILE, CONFIG_ERROR_FILE)
 
 
 @dataclass(frozen=True)
@@ -122,10 +128,10 @@ class Runner:
                 trial.state = State.KILLED
                 return 1
             if code == 0:
-                preempted = (trial.directory / "preempted").exists()
+                preempted = (trial.directory / PREEMPTED_FILE).exists()
                 trial.state = State.STOPPED if preempted else State.COMPLETED
                 return 0
-            if (trial.directory / "config_error").exists():
+            if (trial.directory / CONFIG_ERROR_FILE).exists():
                 trial.state = State.ERROR
                 return EXIT_CONFIGURATION
             if budget <= 0 or self._stops.count:
@@ -203,7 +209,7 @@ class Runner:
             if self._stops.count and not asked:
                 asked = True
                 # Not a signal: torchrun would kill its ranks 30 s later, in the midst of a save.
-                (trial.directory / "stop").touch()
+                (trial.directory / STOP_FILE).touch()
                 self._terminal.note(
                     f"trial {trial.number}: stopping once a checkpoint is saved. Once more stops "
                     f"at once; it would then resume {_from_where(trial)}."
@@ -214,7 +220,7 @@ class Runner:
 
     def _show_failure(self, trial: Trial, code: int, log: list[str], kills_before: int) -> None:
         note = self._terminal.note
-        config_error = trial.directory / "config_error"
+        config_error = trial.directory / CONFIG_ERROR_FILE
         if config_error.exists() and (text := config_error.read_text(errors="replace").strip()):
             note(text)
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from det_files.cluster.checkpoint_directory import (
     read_metadata,
 )
 from det_files.cluster.checkpoints import upload
+from det_files.faults import ConfigError
 
 
 def open_context(trial: Path, keep: int | None = None) -> DirectoryCheckpointContext:
@@ -149,3 +151,21 @@ def test_store_path_publishes_too(tmp_path: Path) -> None:
     (published,) = published_checkpoints(context.directory)
     assert published.name == uuid
     assert (published / "model").read_text() == "w"
+
+
+def test_all_checkpoints_damaged_is_not_a_fresh_start(tmp_path: Path) -> None:
+    context = open_context(tmp_path)
+    harm(save(context, 3))
+    with pytest.raises(ConfigError, match=r"every checkpoint in .* is damaged"):
+        context.latest_whole()
+
+
+def test_an_incomplete_checkpoint_is_not_published(tmp_path: Path) -> None:
+    """As when another node wrote its part to a disk of its own."""
+    context = open_context(tmp_path)
+    unfinished = context.directory / ".uuid"
+    shutil.copytree(save(context, 3), unfinished)
+    (unfinished / "model").unlink()
+    with pytest.raises(RuntimeError, match="do all nodes share this directory"):
+        context._report_checkpoint("uuid", {}, {"steps_completed": 3})
+    assert not (context.directory / "uuid").exists()

@@ -43,7 +43,7 @@ def test_a_launcher_that_does_not_tell_ranks_apart_is_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("RANK", "0")
-    with pytest.raises(ConfigError, match="set RANK but not LOCAL_WORLD_SIZE, GROUP_RANK"):
+    with pytest.raises(ConfigError, match="set RANK but no LOCAL_WORLD_SIZE, GROUP_RANK"):
         control_channel()
 
 

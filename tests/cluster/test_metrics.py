@@ -12,7 +12,7 @@ import pytest
 from determined import core
 
 from det_files.cluster.metrics import WORST, JsonlTrainContext, MetricReporter
-from det_files.metrics_file import end_torn_line
+from det_files.trial_files import end_torn_line
 
 
 class Recorded(core.DummyTrainContext):

@@ -89,7 +89,7 @@ def test_header_says_how_to_run_it(path: Path) -> None:
 @by_file
 def test_a_configuration_error_is_not_retried(path: Path) -> None:
     policies = load(path).config["log_policies"]
-    patterns = [p["pattern"] for p in policies if p["action"] == "cancel_retries"]
+    patterns = [p["pattern"] for p in policies if p["action"] == {"type": "cancel_retries"}]
     assert any(re.search(pattern, "ConfigError: 2 faults in x") for pattern in patterns)
 
 

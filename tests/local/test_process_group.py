@@ -28,7 +28,7 @@ def test_more_ranks_than_cores_still_get_a_thread_each() -> None:
 
 def test_with_gpus_nothing_of_the_cpu_is_set() -> None:
     env = trial_environment({}, shell={}, gpus=2, **BASE)
-    assert not {"DS_ACCELERATOR", "LOCAL_SIZE", "OMP_NUM_THREADS"} & set(env)
+    assert not {"DS_ACCELERATOR", "LOCAL_SIZE"} & set(env)
 
 
 def test_the_experiments_variables_win_over_the_shells() -> None:

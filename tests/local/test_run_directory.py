@@ -12,11 +12,11 @@ import pytest
 from det_files.faults import ConfigError
 from det_files.local.run_directory import (
     RunDirectory,
-    directory_name,
     latest_checkpoint,
     whole_checkpoints,
     write_atomically,
 )
+from det_files.trial_files import directory_name
 
 
 def checkpoint(trial: Path, name: str, steps: int, *files: str) -> None:
