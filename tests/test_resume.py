@@ -77,3 +77,13 @@ def test_resume_in_the_middle_of_a_later_epoch(run_trial: RunTrial, tmp_path: Pa
     assert list(got) == list(range(4, STEPS + 1))
     for step, values in got.items():
         assert values == pytest.approx(wanted[step], rel=1e-6), f"step {step}"
+
+
+def test_a_finished_trial_trains_no_further(run_trial: RunTrial, tmp_path: Path) -> None:
+    """Restarted after its last checkpoint, which is in the middle of an epoch."""
+    options = OPTIONS | {"training_arguments__max_steps": 3}
+    first = run_trial(tmp_path, 1, **options)
+    assert first.code == 0, first.output
+    again = run_trial(tmp_path, 1, **options)
+    assert again.code == 0, again.output
+    assert [row["steps_completed"] for row in again.rows("training")] == [1, 2, 3]
