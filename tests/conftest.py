@@ -79,6 +79,18 @@ def set_arguments(overrides: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def start(command: list[str]) -> subprocess.Popen[str]:
+    """Starts a command of the checkout; its output, stderr included, is piped."""
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=rank_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
 def launch(ranks: int, arguments: list[str], timeout_s: int) -> subprocess.CompletedProcess[str]:
     """Runs a Python module or script under torchrun in the checkout."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from conftest import ROOT, RunTrial, Trial, rank_environment, set_arguments
+from conftest import RunTrial, Trial, set_arguments, start
 
 
 def free_port() -> int:
@@ -25,14 +25,7 @@ def start_agent(node: int, port: int, arguments: list[str]) -> subprocess.Popen[
     command = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2"]
     command += ["--node_rank", str(node), "--nproc_per_node", "1"]
     command += ["--master_addr", "127.0.0.1", "--master_port", str(port)]
-    return subprocess.Popen(
-        [*command, "-m", "det_files.run_clm", *arguments],
-        cwd=ROOT,
-        env=rank_environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    return start([*command, "-m", "det_files.run_clm", *arguments])
 
 
 def test_two_agents_train_as_one_trial(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from conftest import ROOT, rank_environment, set_arguments
+from conftest import set_arguments, start
 
 
 def test_a_signal_to_all_ranks_ends_in_a_checkpoint(
@@ -23,14 +22,7 @@ def test_a_signal_to_all_ranks_ends_in_a_checkpoint(
     }
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc_per_node", "2", "-m", "det_files.run_clm", "--trial_dir", str(tmp_path)]
-    process = subprocess.Popen(
-        [*command, *set_arguments(tiny_overrides | options)],
-        cwd=ROOT,
-        env=rank_environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    process = start([*command, *set_arguments(tiny_overrides | options)])
     deadline = time.monotonic() + 120
     metrics = tmp_path / "metrics.jsonl"
     while not metrics.exists() and time.monotonic() < deadline and process.poll() is None:

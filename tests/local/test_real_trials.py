@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from conftest import ROOT, Trial, rank_environment, set_arguments
+from conftest import ROOT, Trial, rank_environment, set_arguments, start
 
 STEPS = 10
 
@@ -55,14 +55,7 @@ def experiment(tmp_path: Path, tiny_overrides: dict[str, Any]) -> list[str]:
 
 def start_and_wait_for_step(tmp_path: Path, arguments: list[str], step: int) -> Any:
     """A runner as a process, once its trial has logged `step`."""
-    process = subprocess.Popen(
-        command(tmp_path, *arguments),
-        cwd=ROOT,
-        env=rank_environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    process = start(command(tmp_path, *arguments))
     deadline = time.monotonic() + 200
     while time.monotonic() < deadline and process.poll() is None:
         for path in tmp_path.glob("runs/*/*/trials/1/metrics.jsonl"):
