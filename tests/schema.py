@@ -66,7 +66,7 @@ def _compare(validator: Any, compare: Any, instance: Any, schema: Any) -> list[V
 
 
 @functools.cache
-def _validator(directory: Path) -> Any:
+def _validator(directory: Path, name: str = "experiment") -> Any:
     schemas = {}
     for path in directory.glob("*.json"):
         schema = json.loads(path.read_text())
@@ -84,10 +84,15 @@ def _validator(directory: Path) -> Any:
         "compareProperties": _compare,
     }
     extended = jsonschema.validators.extend(jsonschema.Draft7Validator, keywords)
-    return extended(schemas[f"{BASE}experiment.json"], registry=registry)
+    return extended(schemas[f"{BASE}{name}.json"], registry=registry)
 
 
 def schema_errors(path: Path, directory: Path) -> list[str]:
     """What the schemas in `directory` say against a file, read as the master does (YAML 1.1)."""
     config = yaml.safe_load(path.read_text())
     return [error.message for error in _validator(directory).iter_errors(config)]
+
+
+def part_errors(part: Any, name: str, directory: Path) -> list[str]:
+    """What one section's schema (`environment`, `resources`, …) says against a section."""
+    return [error.message for error in _validator(directory, name).iter_errors(part)]
