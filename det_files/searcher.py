@@ -93,6 +93,8 @@ def _check_metric(searcher: Mapping[str, Any], training: Mapping[str, Any], faul
     metric, reported = searcher.get("metric"), reported_metrics(training)
     if not isinstance(metric, str):
         return
+    if not reported and searcher.get("name") == "single":
+        return  # Determined asks for a metric, but nothing is decided by it
     if not reported:
         faults.add("searcher.metric", f'{metric} is never reported: eval_strategy is "no"')
     elif metric not in reported:

@@ -105,6 +105,7 @@ class ThroughputMeter:
         self._shape = shape
         self._peak = peak_flops(device)
         self._pauses = 0
+        self._unbooked = torch.zeros(1, dtype=torch.float64, device=device)
         self._reset()
 
     def _reset(self) -> None:
@@ -118,7 +119,15 @@ class ThroughputMeter:
             self._since = time.perf_counter()
         supervised = (labels[:, 1:] != IGNORED).sum()
         rows = torch.tensor(len(labels), device=labels.device)
-        self._counts += torch.stack([attention_mask.sum(), supervised, rows]).to(self._counts)
+        counts = torch.stack([attention_mask.sum(), supervised, rows]).to(self._counts)
+        self._counts += counts
+        self._unbooked += counts[:1]
+
+    def book_tokens(self, gather: Callable[[torch.Tensor], torch.Tensor]) -> int:
+        """Non-padding tokens of all ranks since the last call; all ranks call this in step."""
+        tokens = int(gather(self._unbooked).sum())
+        self._unbooked.zero_()
+        return tokens
 
     @contextmanager
     def paused(self) -> Iterator[None]:

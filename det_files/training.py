@@ -101,6 +101,8 @@ class TokenTrainer(Trainer):
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         self._keep_loss_window()
+        if self.args.include_num_input_tokens_seen == "no":  # else the Trainer counts them itself
+            self.state.num_input_tokens_seen += self._meter.book_tokens(self.accelerator.gather)
         super()._save_checkpoint(*args, **kwargs)
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:

@@ -90,9 +90,12 @@ def test_a_name_of_another_type_hides_nothing_else(name: Any) -> None:
 
 
 def test_a_metric_needs_an_evaluation() -> None:
-    assert faults_of(SINGLE, eval_strategy="no") == [
+    random = SINGLE | {"name": "random", "max_trials": 2}
+    assert faults_of(random, eval_strategy="no") == [
         'searcher.metric: eval_loss is never reported: eval_strategy is "no"'
     ]
+    # A single trial is compared with nothing.
+    assert faults_of(SINGLE, eval_strategy="no") == []
     assert reported_metrics({"eval_strategy": "epoch"})[0] == "eval_loss"
 
 

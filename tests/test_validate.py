@@ -135,8 +135,8 @@ def test_many_mistakes_are_all_named_and_nothing_is_written(tmp_path: Path) -> N
             "hyperparameters.data_arguments.output_format: the template lacks its placeholder",
         ),
         (
-            "hyperparameters.training_arguments.eval_strategy=false",
-            'searcher.metric: eval_loss is never reported: eval_strategy is "no"',
+            "searcher={name: random, metric: eval_los, max_trials: 2}",
+            "searcher.metric: eval_los is not among",
         ),
         (
             "hyperparameters.training_arguments.bf16=false",

@@ -3,7 +3,8 @@
 With `autotuning: {enabled: true}` in its configuration, DeepSpeed writes a JSON file after some
 profiled steps and calls `exit()`. This context catches that exit and reports the file as validation
 metrics, as `determined.pytorch.dsat.dsat_reporting_context` did until Determined 0.37; 0.38 removed
-it. Without autotuning the context does nothing.
+it. Where it exists, a cluster's trial uses that one: its search waits for what it alone reports.
+Without autotuning the context does nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from determined import core
+
+from det_files.cluster.search import first_operation
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +53,13 @@ def dsat_reporting_context(
     path = autotuning_file(deepspeed)
     if path is None:
         yield
+        return
+    operation = first_operation(context)
+    if operation is not None:
+        from determined.pytorch import dsat
+
+        with dsat.dsat_reporting_context(context, operation):
+            yield
         return
     if context.distributed.rank == 0:
         path.unlink(missing_ok=True)  # a result of an earlier run must not be taken for this one's

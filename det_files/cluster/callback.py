@@ -6,26 +6,27 @@ Works in anyone's own Trainer, on a cluster and with the contexts that `open_cor
     trainer = Trainer(args=args, callbacks=[callback], …)
     trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
 
-The order at a step boundary is: log, evaluate, save, upload, and only then acknowledge a
-preemption, which tells the master that the trial is to be continued later.
+The order at a step boundary is: log, evaluate, ask the searcher, save, upload, and only then
+acknowledge a preemption, which tells the master that the trial is to be continued later.
 """
 
 from __future__ import annotations
 
 import logging
-import math
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import transformers
 from determined import core
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from det_files.cluster.checkpoints import download, upload
+from det_files.cluster.checkpoints import checkpoint_metadata, remove_other_steps, upload
+from det_files.cluster.master import catch_up, trial_record
 from det_files.cluster.metrics import MetricReporter
+from det_files.cluster.progress import ProgressReporter
+from det_files.cluster.resume import discard_download, download_latest
+from det_files.cluster.search import Decision, Position, make_search, searcher_of
+from det_files.data.sampler import set_epoch
 
 logger = logging.getLogger(__name__)
 
@@ -61,16 +62,27 @@ class DetCallback(TrainerCallback):
         self._core = core_context
         self._user_data = dict(user_data or {})
         self._extra_files = dict(extra_files or {})
-        self._searcher = dict(searcher if searcher is not None else _searcher_of(core_context))
+        self._searcher = dict(searcher if searcher is not None else searcher_of(core_context))
         self._is_chief = core_context.distributed.rank == 0
         self._metrics = MetricReporter(
             core_context.train, self._is_chief, filter_metrics, self._searcher
         )
+        self._record = trial_record(core_context)
+        self._search = make_search(core_context, self._searcher, self._record)
+        self._progress = ProgressReporter(
+            self._search.report_progress, in_background=core_context.info is not None
+        )
+        self._rows_a_step = args.train_batch_size * args.gradient_accumulation_steps
+        self._rows_a_step *= args.world_size
         self._preempted = self._training = False
+        # The trial leaves after this step's checkpoint; with work left, the master must know.
+        self._leaving = self._to_acknowledge = False
         self._validation: dict[str, float] = {}  # evaluated, but not reported yet
         self._evaluated_at = self._saved_at = -1
         if args.resume_from_checkpoint is None:
-            args.resume_from_checkpoint = download_latest(core_context)
+            latest = download_latest(core_context)
+            args.resume_from_checkpoint = str(latest) if latest is not None else None
+        self._resumed_from = args.resume_from_checkpoint
 
     @property
     def preempted(self) -> bool:
@@ -81,6 +93,8 @@ class DetCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         self._training = True
+        if self._record is not None and state.global_step > 0:
+            catch_up(self._metrics, self._record, state.log_history)
 
     def on_epoch_begin(
         self,
@@ -97,7 +111,7 @@ class DetCallback(TrainerCallback):
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        self._report_validation(state)
+        self._report_validation(args, state, control, between_steps=True)
 
     def on_log(
         self,
@@ -108,7 +122,7 @@ class DetCallback(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         if self._is_chief and "loss" in (logs or {}):
-            self._report_progress(state)
+            self._progress.report(self._position(state))
         self._metrics.training(dict(logs or {}), state.global_step, state.epoch or 0.0)
 
     def on_evaluate(
@@ -124,11 +138,18 @@ class DetCallback(TrainerCallback):
         # Of several datasets each comes alone (eval_<name>_runtime) and they are reported together
         # at the next event: a validation without its metric fails a whole search.
         if "eval_runtime" in self._validation or not self._training:
-            self._report_validation(state)
+            self._report_validation(args, state, control)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        if self._resumed_from is not None:
+            # Every rank has taken a step, so nobody reads it any more.
+            discard_download(self._core.distributed, Path(self._resumed_from))
+            self._resumed_from = None
+        due = self._search.validation_due(self._position(state))
+        if due and args.eval_strategy != "no":
+            control.should_evaluate = True
         if state.global_step >= state.max_steps:
             # Finished: a preemption that comes now changes nothing. The end is always validated
             # where validations were asked for, so that a searcher hears of the final model.
@@ -137,8 +158,7 @@ class DetCallback(TrainerCallback):
             return
         if self._core.preempt.should_preempt(auto_ack=False):
             self._preempted = True
-            control.should_save = True
-            control.should_training_stop = True
+            self._leave(args, state, control, acknowledge=True)
             if state.epoch is not None and state.epoch.is_integer():
                 # The epoch is whole: what is due at its end is done now, before the checkpoint,
                 # because the resumed run begins with the next one.
@@ -146,21 +166,23 @@ class DetCallback(TrainerCallback):
                 control.should_evaluate |= (
                     args.eval_strategy == "epoch" and args.eval_delay <= state.epoch
                 )
+        elif self._leaving:  # decided after the step before
+            self._leave(args, state, control, self._to_acknowledge)
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         # The Trainer also comes here when it leaves an epoch in the middle: nothing is due then,
         # and what was done at the last step is not done again.
-        self._report_validation(state)
-        if self._preempted or self._evaluated_at == state.global_step:
+        self._report_validation(args, state, control)
+        if self._leaving or self._evaluated_at == state.global_step:
             control.should_evaluate = False
         if self._saved_at == state.global_step:
             control.should_save = False
-        elif self._preempted:
+        elif self._to_acknowledge:
             # save_strategy: best has taken the request back after an evaluation.
             control.should_save = True
-        if self._preempted:
+        if self._leaving:
             control.should_log = False
 
     def on_save(
@@ -169,82 +191,68 @@ class DetCallback(TrainerCallback):
         if self._saved_at == state.global_step:
             return
         self._saved_at = state.global_step
-        self._report_validation(state)
+        self._report_validation(args, state, control)
         directory = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        metadata = self._user_data | {
-            "steps_completed": state.global_step,
-            "epoch": state.epoch,
-            "is_best": self._is_best(state),
-            "transformers_version": transformers.__version__,
-        }
+        metadata = self._user_data | checkpoint_metadata(state, self._searcher)
         upload(self._core, directory, metadata, self._extra_files)
-        self._remove_other_steps(directory)
-        if self._preempted and self._is_chief:
-            self._core.preempt.acknowledge_preemption_signal()
+        if self._core.info is not None:
+            remove_other_steps(self._core.distributed, directory)
+        if self._to_acknowledge:
+            self._acknowledge()
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        self._report_validation(state)
+        self._report_validation(args, state, control)
         self._training = False
         if self._is_chief:
-            self._report_progress(state)
+            self._progress.report(self._position(state))
+        self._progress.close()
 
-    def _remove_other_steps(self, directory: Path) -> None:
-        """Removes what other nodes staged before: the Trainer rotates on the first one alone."""
-        distributed = self._core.distributed
-        if self._core.info is None or distributed.cross_rank == 0 or distributed.local_rank != 0:
+    def _leave(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        acknowledge: bool,
+    ) -> None:
+        """Ends training at this step: save, upload, and acknowledge if there is work left."""
+        self._leaving, self._to_acknowledge = True, acknowledge
+        control.should_training_stop = True
+        if self._saved_at != state.global_step:
+            control.should_save = acknowledge or args.save_strategy != "no"
+        elif acknowledge:
+            self._acknowledge()
+
+    def _acknowledge(self) -> None:
+        self._to_acknowledge = False
+        if self._is_chief:
+            self._core.preempt.acknowledge_preemption_signal()
+
+    def _report_validation(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        between_steps: bool = False,
+    ) -> None:
+        if not self._validation:
             return
-        for other in directory.parent.glob("checkpoint-*"):
-            if other != directory:
-                shutil.rmtree(other, ignore_errors=True)
-
-    def _report_validation(self, state: TrainerState) -> None:
-        if self._validation:
-            self._metrics.validation(self._validation, self._evaluated_at, state.epoch or 0.0)
-            self._validation = {}
-
-    def _report_progress(self, state: TrainerState) -> None:
-        if state.max_steps <= 0:
+        row = self._metrics.validation(self._validation, self._evaluated_at, state.epoch or 0.0)
+        self._validation = {}
+        if not self._training:
             return
-        try:
-            self._core.train.report_progress(min(1.0, state.global_step / state.max_steps))
-        except Exception as error:  # whatever the client raises: a progress bar ends no training
-            logger.warning("progress was not reported: %s", error)
+        decision = self._search.validated(self._position(state), row)
+        if decision is Decision.GO_ON or self._leaving or state.global_step >= state.max_steps:
+            return
+        logger.info("%s: leaving after step %d", decision.value, state.global_step)
+        if between_steps:
+            # The Trainer is about to take a step and leaves after it.
+            self._leaving, self._to_acknowledge = True, decision is Decision.WAIT
+        else:
+            self._leave(args, state, control, acknowledge=decision is Decision.WAIT)
 
-    def _is_best(self, state: TrainerState) -> bool:
-        """True where this step's validation is the best so far by the searcher's metric."""
-        name = self._searcher.get("metric")
-        sign = 1 if self._searcher.get("smaller_is_better", True) is not False else -1
-        rows = [
-            (sign * row[name], row["step"])
-            for row in state.log_history
-            if name in row and math.isfinite(row[name])
-        ]
-        return bool(rows) and min(rows, key=lambda row: row[0])[1] == state.global_step
-
-
-def set_epoch(loader: Any, epoch: int) -> None:
-    """Tells every sampler of a data loader the epoch, through accelerate's wrappers."""
-    sampler = getattr(loader, "batch_sampler", None)
-    while sampler is not None:
-        for part in (sampler, getattr(sampler, "sampler", None)):
-            if part is not None and hasattr(part, "set_epoch"):
-                part.set_epoch(epoch)
-        sampler = getattr(sampler, "batch_sampler", None)
-
-
-def download_latest(context: core.Context) -> str | None:
-    """Downloads the trial's latest checkpoint of the cluster to a private directory; its path."""
-    uuid = context.info.latest_checkpoint if context.info is not None else None
-    if uuid is None:
-        return None
-    private = tempfile.mkdtemp(prefix="resume-") if context.distributed.local_rank == 0 else None
-    private = context.distributed.broadcast_local(private)
-    logger.info("resuming from checkpoint %s", uuid)
-    return str(download(context, uuid, Path(private)))
-
-
-def _searcher_of(context: core.Context) -> dict[str, Any]:
-    trial = context.info.trial if context.info is not None and context.info._trial_info else None
-    return dict(trial._config.get("searcher") or {}) if trial is not None else {}
+    def _position(self, state: TrainerState) -> Position:
+        step = state.global_step
+        fraction = min(1.0, step / state.max_steps) if state.max_steps > 0 else 0.0
+        return Position(step, state.epoch or 0.0, step * self._rows_a_step, fraction)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from determined import core
+from determined.errors import CheckpointNotFound
 
 from det_files.cluster.manifest import (
     MANIFEST_FILE,
@@ -18,12 +20,50 @@ from det_files.cluster.manifest import (
     list_files,
     write_manifest,
 )
+from det_files.provenance import git_commit, versions
+
+if TYPE_CHECKING:
+    from transformers import TrainerState
 
 logger = logging.getLogger(__name__)
 
 
 class DamagedCheckpoint(Exception):
     """A checkpoint that does not match its manifest; the text names every file."""
+
+
+def checkpoint_metadata(state: TrainerState, searcher: Mapping[str, Any]) -> dict[str, Any]:
+    """What is said of a checkpoint: how far training was, how good, and what made it."""
+    said = {
+        "steps_completed": state.global_step,
+        "epoch": state.epoch,
+        "is_best": is_best(state, searcher),
+        "tokens_seen": state.num_input_tokens_seen or None,
+        "versions": versions(),
+        "git_commit": git_commit(),
+    }
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def is_best(state: TrainerState, searcher: Mapping[str, Any]) -> bool:
+    """True where this step's validation is the best so far by the searcher's metric."""
+    name = searcher.get("metric")
+    sign = 1 if searcher.get("smaller_is_better", True) is not False else -1
+    rows = [
+        (sign * row[name], row["step"])
+        for row in state.log_history
+        if name in row and math.isfinite(row[name])
+    ]
+    return bool(rows) and min(rows, key=lambda row: row[0])[1] == state.global_step
+
+
+def remove_other_steps(distributed: core.DistributedContext, directory: Path) -> None:
+    """Removes what nodes but the first staged before: the Trainer rotates on that one alone."""
+    if distributed.cross_rank == 0 or distributed.local_rank != 0:
+        return
+    for other in directory.parent.glob("checkpoint-*"):
+        if other != directory:
+            shutil.rmtree(other, ignore_errors=True)
 
 
 def upload(
@@ -78,15 +118,26 @@ def download(context: core.Context, uuid: str, directory: Path) -> Path:
     """Downloads a checkpoint once a host into `directory`/`uuid` and checks it; returns the path.
 
     Raises:
-        DamagedCheckpoint: on every rank alike, where any file does not match the manifest.
+        DamagedCheckpoint: it is not there, or a file does not match the manifest.
+        RuntimeError: the storage failed; trying again may help.
+        Each on every rank alike.
     """
     target = directory / uuid
     distributed = context.distributed
+    missing = failure = None
     if distributed.local_rank == 0:
         shutil.rmtree(target, ignore_errors=True)
-    distributed.allgather(None)
-    context.checkpoint.download(uuid, target)
-    distributed.allgather(None)
+        # No shared download: an error in it would leave the other ranks waiting.
+        try:
+            context.checkpoint.download(uuid, target, core.DownloadMode.NoSharedDownload)
+        except CheckpointNotFound as error:
+            missing = str(error)
+        except Exception as error:  # a storage's own; passed on to every rank below
+            failure = f"{type(error).__name__}: {error}"
+    for raised, found in ((DamagedCheckpoint, missing), (RuntimeError, failure)):
+        said = [text for text in distributed.allgather(found) if text]
+        if said:
+            raise raised(f"checkpoint {uuid}: {said[0]}")
     check_whole(distributed, target)
     return target
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shutil
@@ -14,7 +15,6 @@ from pathlib import Path
 from determined import core
 
 from det_files.args import RunArgs
-from det_files.cluster.callback import download_latest
 from det_files.cluster.checkpoint_directory import DirectoryCheckpointContext
 from det_files.cluster.distributed import (
     control_channel,
@@ -25,6 +25,7 @@ from det_files.cluster.distributed import (
 from det_files.cluster.manifest import MANIFEST_FILE, damage
 from det_files.cluster.metrics import JsonlTrainContext
 from det_files.cluster.preemption import StopFilePreemptContext
+from det_files.cluster.resume import download_latest
 from det_files.cluster.trial import cluster_trial
 from det_files.deepspeed_config import nvme_needs, nvme_paths
 from det_files.faults import ConfigError, Fault
@@ -33,6 +34,14 @@ from det_files.trial_files import CONFIG_ERROR_FILE, directory_name, make_next_d
 logger = logging.getLogger(__name__)
 
 RUNS_DIR = "runs"
+# urllib3's Retry for requests to the master: as Determined's own, and for what a proxy answers
+# while the master restarts, which would otherwise end the trial.
+MASTER_RETRIES = {
+    "total": 20,
+    "backoff_factor": 0.5,
+    "allowed_methods": False,
+    "status_forcelist": [502, 503, 504],
+}
 
 
 @dataclass(frozen=True)
@@ -72,6 +81,7 @@ def open_core(args: RunArgs) -> Iterator[TrialCore]:
     rank = distributed.rank if distributed is not None else 0
     logging.basicConfig(level=logging.INFO if rank == 0 else logging.WARNING)
     if cluster_trial() is not None:
+        os.environ.setdefault("DET_RETRY_CONFIG", json.dumps(MASTER_RETRIES))
         with core.init(distributed=distributed) as context:
             yield from _on_cluster(args, context, cpu)
     else:
@@ -83,17 +93,17 @@ def open_core(args: RunArgs) -> Iterator[TrialCore]:
 
 def _on_cluster(args: RunArgs, context: core.Context, cpu: bool) -> Iterator[TrialCore]:
     _check_nvme(args)
+    base = Path(args.training["output_dir"]) if args.training.get("output_dir") else None
+    if base is not None:
+        base.mkdir(parents=True, exist_ok=True)
     # A restart must go on from its own last checkpoint, whatever the file named for the start.
-    latest = download_latest(context) or _explicit_checkpoint(args)
-    base = args.training.get("output_dir")
+    latest = download_latest(context, base) or _explicit_checkpoint(args)
     made = None
     if context.distributed.local_rank == 0:
-        if base:
-            Path(base).mkdir(parents=True, exist_ok=True)
         made = tempfile.mkdtemp(prefix="trial-", dir=base)
     staging = Path(context.distributed.broadcast_local(made))
     tensorboard = context.train.get_tensorboard_path()
-    yield TrialCore(context, Path(latest) if latest else None, staging, tensorboard, cpu)
+    yield TrialCore(context, latest, staging, tensorboard, cpu)
     context.distributed.allgather(None)
     if context.distributed.local_rank == 0:
         shutil.rmtree(staging, ignore_errors=True)

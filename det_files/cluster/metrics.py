@@ -52,18 +52,42 @@ class MetricReporter:
         if "loss" in logs:
             self._report(TRAINING, logs, step, epoch)
 
-    def validation(self, metrics: Mapping[str, Any], step: int, epoch: float) -> None:
-        self._report(VALIDATION, metrics, step, epoch)
+    def validation(
+        self, metrics: Mapping[str, Any], step: int, epoch: float
+    ) -> dict[str, float] | None:
+        """Reports a row of validation metrics and returns it; None on all ranks but the chief."""
+        return self._report(VALIDATION, metrics, step, epoch)
 
-    def _report(self, group: str, logs: Mapping[str, Any], step: int, epoch: float) -> None:
+    def catch_up(self, history: Sequence[Mapping[str, Any]], trained: int, validated: int) -> None:
+        """Reports rows of a resumed run's history that are newer than what the master has.
+
+        They were still under way when the run before was killed. `trained` and `validated` are the
+        last steps of each group that the master knows; `history` is `TrainerState.log_history`.
+        """
+        validations: dict[int, dict[str, Any]] = {}
+        for row in history:
+            step, epoch = int(row["step"]), float(row.get("epoch") or 0.0)
+            metrics = {name: value for name, value in row.items() if name != "step"}
+            if "loss" in row and step > trained:
+                self.training(metrics, step, epoch)
+            elif step > validated and any(name.startswith("eval_") for name in row):
+                # Several datasets have a row each.
+                validations[step] = validations.get(step, {}) | metrics
+        for step, metrics in validations.items():
+            self.validation(metrics, step, float(metrics.get("epoch") or 0.0))
+
+    def _report(
+        self, group: str, logs: Mapping[str, Any], step: int, epoch: float
+    ) -> dict[str, float] | None:
         if (group, step) in self._reported or not self._is_chief:
-            return
+            return None
         self._reported.add((group, step))
         row = self._numbers(group, logs) | {"batches": float(step), "epochs": float(epoch)}
         if group == TRAINING:
             self._train.report_training_metrics(steps_completed=step, metrics=row)
         else:
             self._train.report_validation_metrics(steps_completed=step, metrics=row)
+        return row
 
     def _numbers(self, group: str, logs: Mapping[str, Any]) -> dict[str, float]:
         row: dict[str, float] = {}

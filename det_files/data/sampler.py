@@ -8,6 +8,7 @@ not fill a global batch is left out; it is another remainder in each epoch.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch.utils.data import Sampler
@@ -37,3 +38,13 @@ class GlobalBatchSampler(Sampler[int]):
         # One stream of its own for each (seed, epoch): consecutive seeds must not share orders.
         generator.manual_seed((self._seed * 1_000_003 + self._epoch) % 2**63)
         yield from torch.randperm(self._rows, generator=generator)[: self._count].tolist()
+
+
+def set_epoch(loader: Any, epoch: int) -> None:
+    """Tells every sampler of a data loader the epoch, through accelerate's wrappers."""
+    sampler = getattr(loader, "batch_sampler", None)
+    while sampler is not None:
+        for part in (sampler, getattr(sampler, "sampler", None)):
+            if part is not None and hasattr(part, "set_epoch"):
+                part.set_epoch(epoch)
+        sampler = getattr(sampler, "batch_sampler", None)
