@@ -1,4 +1,4 @@
-# make setup | quickstart | test | check | bench. All set-up is in .venv; nothing else is touched.
+# make setup | quickstart | test | test-determined-0.37 | check | bench. All set-up is in .venv; nothing else is touched.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
@@ -10,7 +10,7 @@ RUN_QUICKSTART := $(BIN)/python -m det_files.local experiments/smollm2_135m_quic
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: setup machine quickstart test check bench clean
+.PHONY: setup machine quickstart test test-determined-0.37 check bench clean
 
 setup: machine .venv/installed .venv/operators $(MODEL)/config.json
 
@@ -50,8 +50,25 @@ quickstart: setup
 	@set -o pipefail; run=$$($(RUN_QUICKSTART) | tee >(cat >&2) | tail -n 1) && \
 		$(BIN)/python -m det_files.evaluation.compare "$$run"
 
+# Lives on the stand-in cluster are mostly one process that imports: two at a time.
+LIVES := tests/cluster/lives
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --ignore $(LIVES)
+	$(BIN)/python -m pytest -n 2 $(LIVES)
+
+# The same lives with the last release that hands out searcher operations, in its own environment.
+OLD := .venv-determined-0.37
+test-determined-0.37: $(OLD)/installed
+	PATH="$(CURDIR)/$(OLD)/bin:$$PATH" TORCH_EXTENSIONS_DIR="$(CURDIR)/$(OLD)/torch_extensions" \
+		$(OLD)/bin/python -m pytest -n 2 $(LIVES)
+
+$(OLD)/installed: requirements.txt requirements-local.txt requirements-dev.txt | machine
+	$(OLD)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(OLD)
+	$(OLD)/bin/python -m pip install --quiet $$(grep '^torch==' requirements.txt)
+	$(OLD)/bin/python -m pip install --quiet -r requirements-dev.txt
+	$(OLD)/bin/python -m pip install --quiet determined==0.37.0
+	$(OLD)/bin/python -m pip check
+	touch $@
 
 check: machine .venv/installed
 	$(BIN)/ruff format --check .
@@ -62,6 +79,9 @@ check: machine .venv/installed
 
 bench: setup
 	$(BIN)/python -m benchmarks.load_memory --model $(MODEL)
+	$(BIN)/python -m benchmarks.upload_memory
+	$(BIN)/python -m benchmarks.callback
+	$(BIN)/python -m benchmarks.callback --model $(MODEL) --steps 8
 
 clean:
 	rm -rf .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,170 @@
+"""Crashes, a master that goes away, and what is on the disk when they come."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from cluster.lives.conftest import MakeExperiment
+from cluster.standin.life import Life
+from det_files.cluster.manifest import damage
+
+
+def test_a_crash_goes_on_from_the_last_whole_checkpoint(
+    life: Life, experiment: MakeExperiment, losses: dict[int, float]
+) -> None:
+    """Killed as soon as the checkpoint of step 4 is the master's; metrics may still be queued."""
+    life.on(
+        "POST",
+        "/api/v1/checkpoints",
+        when=lambda body: body["metadata"]["steps_completed"] == 4,
+        after=lambda _: life.kill(),
+    )
+    life.create(experiment(max_restarts=1))
+    life.wait_for_end()
+    assert life.trial.codes == [137, 0] and life.trial.restarts == 1
+    assert life.reports("training") == [1, 2, 3, 4, 5, 6]
+    assert life.reports("validation") == [2, 4, 6]
+    assert life.losses() == losses
+    assert "ack" not in life.decisions()
+
+
+def test_a_crash_in_an_upload_leaves_no_checkpoint(
+    life: Life, experiment: MakeExperiment, losses: dict[int, float]
+) -> None:
+    """Killed when everything is uploaded and the master has not heard of it."""
+    life.on(
+        "POST",
+        "/api/v1/checkpoints",
+        when=lambda body: body["metadata"]["steps_completed"] == 4,
+        before=lambda _: life.kill(),
+        status=500,
+    )
+    life.create(experiment(max_restarts=1))
+    life.wait_for_end()
+    assert life.trial.codes == [137, 0]
+    assert life.reports("training") == [1, 2, 3, 4, 3, 4, 5, 6]
+    assert life.losses() == losses
+    steps = [c["metadata"]["steps_completed"] for c in life.trial.checkpoints]
+    assert steps == [2, 4, 6]
+
+
+def test_two_crashes_in_one_step(
+    life: Life, experiment: MakeExperiment, losses: dict[int, float]
+) -> None:
+    life.on_metrics("training", 3, life.kill, times=2)
+    life.create(experiment(max_restarts=2))
+    life.wait_for_end()
+    assert life.trial.codes == [137, 137, 0] and life.trial.restarts == 2
+    assert life.losses() == losses
+
+
+def test_max_restarts_reached(life: Life, experiment: MakeExperiment) -> None:
+    life.on("GET", ".*/rendezvous", after=lambda _: life.kill(), times=9)
+    life.create(experiment(max_restarts=1))
+    life.wait_for_end("ERROR")
+    assert life.trial.codes == [137, 137] and life.trial.state == "ERROR"
+    assert life.trial.checkpoints == []
+
+
+def test_a_damaged_checkpoint_is_passed_over(
+    life: Life, experiment: MakeExperiment, losses: dict[int, float]
+) -> None:
+    """The latest has lost its end on the disk, and the one before it its directory."""
+
+    def spoil() -> None:
+        weights = life.files(life.trial.checkpoints[-1]) / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:-1])
+        life.files(life.trial.checkpoints[-2]).rename(life.directory / "gone")
+        life.kill()
+
+    life.on_metrics("training", 6, spoil)
+    life.create(experiment(max_restarts=1, training_arguments__save_steps=1))
+    life.wait_for_end()
+    # Saved at each step: 5 is damaged, 4 is gone, 3 is taken. (6 may have been saved, too.)
+    log = "\n".join(life.trial.log)
+    assert "bytes, the manifest says" in log and "taking the one before it" in log
+    assert life.trial.codes == [137, 0]
+    again = life.reports("training")
+    assert again[: again.index(6) + 1] == [1, 2, 3, 4, 5, 6]
+    assert again[again.index(6) + 1 :] in ([4, 5, 6], [5, 6])
+    assert life.losses() == losses
+    assert damage(life.files(life.trial.checkpoints[-1])) == []
+
+
+def test_every_checkpoint_damaged_is_the_users_choice(
+    life: Life, experiment: MakeExperiment
+) -> None:
+    def spoil() -> None:
+        for checkpoint in life.trial.checkpoints:
+            (life.files(checkpoint) / "trainer_state.json").unlink()
+        life.kill()
+
+    life.on_metrics("training", 3, spoil)
+    life.create(experiment(max_restarts=2))
+    life.wait_for_end("ERROR")
+    assert life.trial.codes == [137, 2]  # and no third start
+    log = "\n".join(life.trial.log)
+    assert "ConfigError: every checkpoint of this trial is damaged" in log
+
+
+def test_the_master_is_away_for_twenty_seconds(
+    life: Life, experiment: MakeExperiment, losses: dict[int, float]
+) -> None:
+    """Training goes on or waits; nothing is lost, nothing is reported twice."""
+    away: list[float] = []
+
+    def go_away() -> None:
+        def vanish() -> None:
+            began = time.monotonic()
+            life.master.go_away(20)
+            away.append(time.monotonic() - began)
+
+        threading.Thread(target=vanish, daemon=True).start()
+
+    life.on_metrics("training", 2, go_away)
+    life.create(experiment())
+    life.wait_for_end(timeout_s=400)
+    assert away and away[0] >= 20
+    assert life.trial.codes == [0] and life.trial.runs == 1
+    assert life.reports("training") == [1, 2, 3, 4, 5, 6]
+    assert life.reports("validation") == [2, 4, 6]
+    assert life.losses() == losses
+    steps = [c["metadata"]["steps_completed"] for c in life.trial.checkpoints]
+    assert steps == [2, 4, 6]
+
+
+def test_a_proxy_in_front_of_a_restarting_master(
+    life: Life, experiment: MakeExperiment, losses: dict[int, float]
+) -> None:
+    """An ingress answers 502 and 503 while the master restarts; Determined's client would fail."""
+    for status in (502, 503):
+        life.on("POST", r"/api/v1/trials/\d+/metrics", times=2, status=status)
+    life.create(experiment())
+    life.wait_for_end()
+    assert life.trial.codes == [0]
+    assert life.reports("training") == [1, 2, 3, 4, 5, 6]
+    assert life.losses() == losses
+
+
+def test_a_master_that_refuses_metrics_ends_in_a_restart_without_loss(
+    life: Life, experiment: MakeExperiment, losses: dict[int, float]
+) -> None:
+    """A 500 is not tried again by the client: the run fails, and the next one reports it all."""
+    life.on_metrics("training", 3, lambda: None, status=500)
+    life.create(experiment(max_restarts=1))
+    life.wait_for_end()
+    assert life.trial.codes == [1, 0]
+    assert life.losses() == losses
+    assert list(life.trial.rows("validation", "eval_loss")) == [2, 4, 6]
+
+
+def test_slow_answers_hold_nothing_up_for_good(
+    life: Life, experiment: MakeExperiment, losses: dict[int, float]
+) -> None:
+    life.on("POST", r"/api/v1/trials/\d+/(metrics|progress)", times=12, delay_s=0.5)
+    life.create(experiment())
+    life.wait_for_end()
+    assert life.trial.codes == [0]
+    assert life.reports("training") == [1, 2, 3, 4, 5, 6]
+    assert life.losses() == losses
