@@ -6,8 +6,9 @@ Works in anyone's own Trainer, on a cluster and with the contexts that `open_cor
     trainer = Trainer(args=args, callbacks=[callback], …)
     trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
 
-The order at a step boundary is: log, evaluate, ask the searcher, save, upload, and only then
-acknowledge a preemption, which tells the master that the trial is to be continued later.
+The order at a step boundary is: log, evaluate, save, upload, report the validation, ask the
+searcher, acknowledge. A searcher may end a trial at a validation, and an acknowledged preemption
+ends it for now; what either of them ends must be safe before.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from determined import core
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from det_files.cluster.checkpoints import checkpoint_metadata, remove_other_steps, upload
-from det_files.cluster.master import catch_up, trial_record
+from det_files.cluster.master import known_steps, trial_record
 from det_files.cluster.metrics import MetricReporter
 from det_files.cluster.progress import ProgressReporter
 from det_files.cluster.resume import discard_download, download_latest
@@ -93,8 +94,8 @@ class DetCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         self._training = True
-        if self._record is not None and state.global_step > 0:
-            catch_up(self._metrics, self._record, state.log_history)
+        if self._is_chief and state.global_step > 0:
+            self._metrics.catch_up(state.log_history, known_steps(self._core.train, self._record))
 
     def on_epoch_begin(
         self,
@@ -137,7 +138,9 @@ class DetCallback(TrainerCallback):
         self._validation.update(metrics or {})
         # Of several datasets each comes alone (eval_<name>_runtime) and they are reported together
         # at the next event: a validation without its metric fails a whole search.
-        if "eval_runtime" in self._validation or not self._training:
+        complete = "eval_runtime" in self._validation
+        saved_first = control.should_save or args.save_strategy == "best"
+        if not self._training or (complete and not saved_first):
             self._report_validation(args, state, control)
 
     def on_step_end(
@@ -150,6 +153,7 @@ class DetCallback(TrainerCallback):
         due = self._search.validation_due(self._position(state))
         if due and args.eval_strategy != "no":
             control.should_evaluate = True
+            control.should_save |= args.save_strategy != "no"
         if state.global_step >= state.max_steps:
             # Finished: a preemption that comes now changes nothing. The end is always validated
             # where validations were asked for, so that a searcher hears of the final model.
@@ -191,12 +195,12 @@ class DetCallback(TrainerCallback):
         if self._saved_at == state.global_step:
             return
         self._saved_at = state.global_step
-        self._report_validation(args, state, control)
         directory = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         metadata = self._user_data | checkpoint_metadata(state, self._searcher)
         upload(self._core, directory, metadata, self._extra_files)
         if self._core.info is not None:
             remove_other_steps(self._core.distributed, directory)
+        self._report_validation(args, state, control)
         if self._to_acknowledge:
             self._acknowledge()
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +17,7 @@ from determined import core
 from determined.common.api import authentication, bindings, certs
 from determined.common.api.errors import BadRequestException
 
-from det_files.cluster.metrics import MetricReporter
+from det_files.cluster.metrics import TRAINING, VALIDATION, JsonlTrainContext
 
 logger = logging.getLogger(__name__)
 
@@ -97,13 +96,15 @@ def trial_record(context: core.Context) -> TrialRecord | None:
     return TrialRecord(context.info) if is_trial and context.distributed.rank == 0 else None
 
 
-def catch_up(
-    reporter: MetricReporter, record: TrialRecord, history: Sequence[Mapping[str, Any]]
-) -> None:
-    """Reports what a run before has logged and could not send any more before it was killed."""
+def known_steps(train: core.TrainContext, record: TrialRecord | None) -> dict[str, int]:
+    """Group of metrics → the last step of it that has been received; {} where nobody can tell."""
+    if isinstance(train, JsonlTrainContext):
+        return train.last_steps()
+    if record is None:
+        return {}
     try:
-        known = record.state()
+        state = record.state()
     except BadRequestException as error:
         logger.warning("what the master has of this trial is not known: %s", error)
-        return
-    reporter.catch_up(history, trained=known.step, validated=known.validated_step)
+        return {}
+    return {TRAINING: state.step, VALIDATION: state.validated_step}

@@ -58,19 +58,21 @@ class MetricReporter:
         """Reports a row of validation metrics and returns it; None on all ranks but the chief."""
         return self._report(VALIDATION, metrics, step, epoch)
 
-    def catch_up(self, history: Sequence[Mapping[str, Any]], trained: int, validated: int) -> None:
-        """Reports rows of a resumed run's history that are newer than what the master has.
+    def catch_up(self, history: Sequence[Mapping[str, Any]], known: Mapping[str, int]) -> None:
+        """Reports rows of a resumed run's history that are newer than what was received.
 
-        They were still under way when the run before was killed. `trained` and `validated` are the
-        last steps of each group that the master knows; `history` is `TrainerState.log_history`.
+        They were still under way when the run before was killed. `known` is the last step of each
+        group that was received, groups that it lacks are left alone; `history` is
+        `TrainerState.log_history`.
         """
         validations: dict[int, dict[str, Any]] = {}
         for row in history:
             step, epoch = int(row["step"]), float(row.get("epoch") or 0.0)
             metrics = {name: value for name, value in row.items() if name != "step"}
-            if "loss" in row and step > trained:
-                self.training(metrics, step, epoch)
-            elif step > validated and any(name.startswith("eval_") for name in row):
+            if "loss" in row:
+                if step > known.get(TRAINING, step):
+                    self.training(metrics, step, epoch)
+            elif step > known.get(VALIDATION, step) and any(n.startswith("eval_") for n in row):
                 # Several datasets have a row each.
                 validations[step] = validations.get(step, {}) | metrics
         for step, metrics in validations.items():
@@ -134,6 +136,18 @@ class JsonlTrainContext(core.DummyTrainContext):
 
     def report_progress(self, progress: float) -> None:
         self._progress = progress
+
+    def last_steps(self) -> dict[str, int]:
+        """Group → the last step in the file, -1 for none."""
+        found = {TRAINING: -1, VALIDATION: -1}
+        text = self._path.read_text(encoding="utf-8") if self._path.is_file() else ""
+        for line in text.splitlines():
+            try:
+                row = json.loads(line)
+            except ValueError:  # cut off by a kill
+                continue
+            found[row["group"]] = max(found.get(row["group"], -1), int(row["steps_completed"]))
+        return found
 
     def _write(self, group: str, steps_completed: int, metrics: Mapping[str, Any]) -> None:
         row = {

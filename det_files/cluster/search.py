@@ -100,7 +100,7 @@ class OperationSearch(Search):
         self._units = context.searcher.get_configured_units()
         # acknowledged by the callback, once a checkpoint is safe
         self._operations = context.searcher.operations(auto_ack=False)
-        self.operation = next(self._operations, None)
+        self.operation = self._last = next(self._operations, None)
 
     def _reached(self, position: Position) -> float:
         unit = self._units.value.lower() if self._units is not None else "batches"
@@ -117,6 +117,7 @@ class OperationSearch(Search):
             if not self._complete(row):
                 break
             self.operation = next(self._operations, None)
+            self._last = self.operation or self._last
             if self.operation is None:
                 decision = Decision.WAIT
             elif position.finished:
@@ -137,6 +138,8 @@ class OperationSearch(Search):
     def report_progress(self, position: Position) -> None:
         if self.operation is not None:
             self.operation.report_progress(self._reached(position))
+        elif self._last is not None:  # completed: the client takes no other length any more
+            self._last.report_progress(self._last.length)
 
 
 def make_search(

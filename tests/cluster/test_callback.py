@@ -188,7 +188,7 @@ END = "100%"
 
 
 def both(step: int) -> str:
-    return f"evaluated {step}, val {step}, saved {step}, upload {step}"
+    return f"evaluated {step}, saved {step}, upload {step}, val {step}"
 
 
 @pytest.mark.parametrize(
@@ -315,8 +315,8 @@ def test_several_datasets_are_reported_together(tmp_path: Path) -> None:
         det={"searcher": {"metric": "eval_two_loss"}}, datasets=datasets, **STEPS
     )
     assert run.log == (
-        f"ask, ask, {AT_2}, evaluated 2, evaluated 2, saved 2, val 2, upload 2, "
-        f"ask, ask, {AT_4}, evaluated 4, evaluated 4, saved 4, val 4, upload 4, ack, 67%"
+        f"ask, ask, {AT_2}, evaluated 2, evaluated 2, saved 2, upload 2, val 2, "
+        f"ask, ask, {AT_4}, evaluated 4, evaluated 4, saved 4, upload 4, val 4, ack, 67%"
     )
     for step in (2, 4):
         assert {"eval_one_loss", "eval_two_loss"} <= run.train.rows[f"val {step}"].keys()

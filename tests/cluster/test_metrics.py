@@ -154,3 +154,49 @@ def test_whole_lines_stay_as_they_are(text: str, tmp_path: Path) -> None:
     path.write_text(text)
     end_torn_line(path)
     assert path.read_text() == text
+
+
+HISTORY = [
+    {"step": 1, "epoch": 0.5, "loss": 3.0, "grad_norm": 1.0},
+    {"step": 2, "epoch": 1.0, "loss": 2.0},
+    {"step": 2, "epoch": 1.0, "eval_one_loss": 2.5, "eval_one_runtime": 0.1},
+    {"step": 2, "epoch": 1.0, "eval_two_loss": 2.6, "eval_two_runtime": 0.1},
+    {"step": 2, "epoch": 1.0, "train_runtime": 9.0, "train_loss": 2.5},
+]
+
+
+@pytest.mark.parametrize(
+    ("known", "training", "validation"),
+    [
+        ({"training": 1, "validation": -1}, [2], [2]),
+        ({"training": 2, "validation": -1}, [], [2]),
+        ({"training": 2, "validation": 2}, [], []),
+        ({"training": 7, "validation": 6}, [], []),
+        ({}, [], []),  # nobody can tell: nothing may be reported twice
+    ],
+)
+def test_a_resumed_run_reports_what_was_not_received(
+    known: dict[str, int], training: list[int], validation: list[int], tmp_path: Path
+) -> None:
+    context = JsonlTrainContext(tmp_path, is_chief=True)
+    MetricReporter(context, is_chief=True).catch_up(HISTORY, known)
+    path = tmp_path / "metrics.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    found: dict[str, list[int]] = {"training": [], "validation": []}
+    for row in rows:
+        found[row["group"]].append(row["steps_completed"])
+    assert found == {"training": training, "validation": validation}
+    if training:
+        assert rows[0]["metrics"]["loss"] == 2.0 and rows[0]["metrics"]["epochs"] == 1.0
+    if validation:
+        assert {"eval_one_loss", "eval_two_loss"} <= set(rows[-1]["metrics"])
+
+
+def test_the_file_tells_what_was_received(tmp_path: Path) -> None:
+    context = JsonlTrainContext(tmp_path, is_chief=True)
+    assert context.last_steps() == {"training": -1, "validation": -1}
+    context.report_training_metrics(3, {"loss": 1.0})
+    context.report_validation_metrics(2, {"eval_loss": 1.0})
+    with (tmp_path / "metrics.jsonl").open("a") as stream:
+        stream.write('{"group": "training", "steps_comp\n')
+    assert context.last_steps() == {"training": 3, "validation": 2}
