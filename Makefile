@@ -81,7 +81,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.load_memory --model $(MODEL)
 	$(BIN)/python -m benchmarks.upload_memory
 	$(BIN)/python -m benchmarks.callback
-	$(BIN)/python -m benchmarks.callback --model $(MODEL) --steps 8
+	$(BIN)/python -m benchmarks.callback --model $(MODEL) --steps 6
 
 clean:
 	rm -rf .mypy_cache .ruff_cache .pytest_cache

@@ -4,8 +4,10 @@
     python -m benchmarks.callback --model models/smollm2-135m-instruct --steps 8
 
 Every step is logged. For 1 and 2 ranks, and for a master that answers at once and one that takes
-50 ms: the time in all of the callback's events of a step, on the chief, against the step's own, as
-medians over the steps after the first two. No evaluation and no checkpoint but the last.
+50 ms for metrics and progress: the time in the callback's events of a step (its beginning, its end
+and the log), on the chief, against the step's own, as medians over the steps after the first two.
+The chief does the work; other ranks wait for its word on preemption, as they do for gradients. No
+evaluation and no checkpoint.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
 
 For 1 and 2 ranks on one host: a checkpoint of 1 GiB in 8 files is digested, uploaded in shards to
 a directory through Determined's CheckpointContext, downloaded and checked. Growth of the ranks'
-resident memory without the page cache's file mappings (RssAnon) together, at its peak over what
-they held before.
+resident memory without the page cache's file mappings (RssAnon) over what they held before; the
+ranks' peaks are added up, though they need not meet. Object stores' own clients are not covered.
 """
 
 from __future__ import annotations

@@ -54,6 +54,8 @@ def dsat_reporting_context(
     if path is None:
         yield
         return
+    if context.distributed.rank == 0:
+        path.unlink(missing_ok=True)  # a result of an earlier run must not be taken for this one's
     operation = first_operation(context)
     if operation is not None:
         from determined.pytorch import dsat
@@ -61,8 +63,6 @@ def dsat_reporting_context(
         with dsat.dsat_reporting_context(context, operation):
             yield
         return
-    if context.distributed.rank == 0:
-        path.unlink(missing_ok=True)  # a result of an earlier run must not be taken for this one's
     try:
         yield
         logger.warning("autotuning was on, but training ended before DeepSpeed measured anything")

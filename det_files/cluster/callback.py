@@ -21,11 +21,13 @@ from typing import Any
 from determined import core
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from det_files.cluster.catching_up import catch_up
 from det_files.cluster.checkpoints import checkpoint_metadata, remove_other_steps, upload
-from det_files.cluster.master import known_steps, trial_record
+from det_files.cluster.leaving import Leaving
+from det_files.cluster.master import trial_record
 from det_files.cluster.metrics import MetricReporter
 from det_files.cluster.progress import ProgressReporter
-from det_files.cluster.resume import discard_download, download_latest
+from det_files.cluster.resume import discard_download, download_latest, is_own
 from det_files.cluster.search import Decision, Position, make_search, searcher_of
 from det_files.data.sampler import set_epoch
 
@@ -76,8 +78,7 @@ class DetCallback(TrainerCallback):
         self._rows_a_step = args.train_batch_size * args.gradient_accumulation_steps
         self._rows_a_step *= args.world_size
         self._preempted = self._training = False
-        # The trial leaves after this step's checkpoint; with work left, the master must know.
-        self._leaving = self._to_acknowledge = False
+        self._leaving = Leaving(core_context)
         self._validation: dict[str, float] = {}  # evaluated, but not reported yet
         self._evaluated_at = self._saved_at = -1
         if args.resume_from_checkpoint is None:
@@ -94,8 +95,12 @@ class DetCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         self._training = True
-        if self._is_chief and state.global_step > 0:
-            self._metrics.catch_up(state.log_history, known_steps(self._core.train, self._record))
+        if state.global_step > 0 and is_own(self._core, args.resume_from_checkpoint):
+            position = self._position(state)
+            told = (self._core, self._record, self._metrics, self._search)
+            decision = catch_up(*told, state.log_history, position)
+            if decision is Decision.WAIT and not position.finished:
+                self._leaving.after_next_step(acknowledge=True)
 
     def on_epoch_begin(
         self,
@@ -139,7 +144,8 @@ class DetCallback(TrainerCallback):
         # Of several datasets each comes alone (eval_<name>_runtime) and they are reported together
         # at the next event: a validation without its metric fails a whole search.
         complete = "eval_runtime" in self._validation
-        saved_first = control.should_save or args.save_strategy == "best"
+        # (Whether "best" saves is not known yet, and the Trainer overrides what is asked.)
+        saved_first = control.should_save and args.save_strategy != "best"
         if not self._training or (complete and not saved_first):
             self._report_validation(args, state, control)
 
@@ -162,7 +168,7 @@ class DetCallback(TrainerCallback):
             return
         if self._core.preempt.should_preempt(auto_ack=False):
             self._preempted = True
-            self._leave(args, state, control, acknowledge=True)
+            self._leaving.now(args, control, saved=False, acknowledge=True)
             if state.epoch is not None and state.epoch.is_integer():
                 # The epoch is whole: what is due at its end is done now, before the checkpoint,
                 # because the resumed run begins with the next one.
@@ -170,8 +176,8 @@ class DetCallback(TrainerCallback):
                 control.should_evaluate |= (
                     args.eval_strategy == "epoch" and args.eval_delay <= state.epoch
                 )
-        elif self._leaving:  # decided after the step before
-            self._leave(args, state, control, self._to_acknowledge)
+        elif self._leaving.decided:  # after the step before
+            self._leaving.now(args, control, False, self._leaving.to_acknowledge)
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -179,14 +185,14 @@ class DetCallback(TrainerCallback):
         # The Trainer also comes here when it leaves an epoch in the middle: nothing is due then,
         # and what was done at the last step is not done again.
         self._report_validation(args, state, control)
-        if self._leaving or self._evaluated_at == state.global_step:
+        if self._leaving.decided or self._evaluated_at == state.global_step:
             control.should_evaluate = False
         if self._saved_at == state.global_step:
             control.should_save = False
-        elif self._to_acknowledge:
+        elif self._leaving.to_acknowledge:
             # save_strategy: best has taken the request back after an evaluation.
             control.should_save = True
-        if self._leaving:
+        if self._leaving.decided:
             control.should_log = False
 
     def on_save(
@@ -201,37 +207,17 @@ class DetCallback(TrainerCallback):
         if self._core.info is not None:
             remove_other_steps(self._core.distributed, directory)
         self._report_validation(args, state, control)
-        if self._to_acknowledge:
-            self._acknowledge()
+        self._leaving.acknowledge_if_due()
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         self._report_validation(args, state, control)
         self._training = False
+        self._leaving.acknowledge_if_due()  # nothing was saved: it goes on from an earlier step
         if self._is_chief:
             self._progress.report(self._position(state))
         self._progress.close()
-
-    def _leave(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        acknowledge: bool,
-    ) -> None:
-        """Ends training at this step: save, upload, and acknowledge if there is work left."""
-        self._leaving, self._to_acknowledge = True, acknowledge
-        control.should_training_stop = True
-        if self._saved_at != state.global_step:
-            control.should_save = acknowledge or args.save_strategy != "no"
-        elif acknowledge:
-            self._acknowledge()
-
-    def _acknowledge(self) -> None:
-        self._to_acknowledge = False
-        if self._is_chief:
-            self._core.preempt.acknowledge_preemption_signal()
 
     def _report_validation(
         self,
@@ -247,14 +233,15 @@ class DetCallback(TrainerCallback):
         if not self._training:
             return
         decision = self._search.validated(self._position(state), row)
-        if decision is Decision.GO_ON or self._leaving or state.global_step >= state.max_steps:
+        if decision is Decision.GO_ON or self._leaving.decided or self._position(state).finished:
             return
         logger.info("%s: leaving after step %d", decision.value, state.global_step)
+        acknowledge = decision is Decision.WAIT
         if between_steps:
-            # The Trainer is about to take a step and leaves after it.
-            self._leaving, self._to_acknowledge = True, decision is Decision.WAIT
+            self._leaving.after_next_step(acknowledge)
         else:
-            self._leave(args, state, control, acknowledge=decision is Decision.WAIT)
+            saved = self._saved_at == state.global_step
+            self._leaving.now(args, control, saved, acknowledge)
 
     def _position(self, state: TrainerState) -> Position:
         step = state.global_step

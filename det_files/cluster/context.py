@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from det_files.cluster.distributed import (
 from det_files.cluster.manifest import MANIFEST_FILE, damage
 from det_files.cluster.metrics import JsonlTrainContext
 from det_files.cluster.preemption import StopFilePreemptContext
-from det_files.cluster.resume import download_latest
+from det_files.cluster.resume import download_latest, make_private
 from det_files.cluster.trial import cluster_trial
 from det_files.deepspeed_config import nvme_needs, nvme_paths
 from det_files.faults import ConfigError, Fault
@@ -40,7 +39,7 @@ MASTER_RETRIES = {
     "total": 20,
     "backoff_factor": 0.5,
     "allowed_methods": False,
-    "status_forcelist": [502, 503, 504],
+    "status_forcelist": [502, 503],  # not 504: so ends a long poll through a proxy
 }
 
 
@@ -98,10 +97,7 @@ def _on_cluster(args: RunArgs, context: core.Context, cpu: bool) -> Iterator[Tri
         base.mkdir(parents=True, exist_ok=True)
     # A restart must go on from its own last checkpoint, whatever the file named for the start.
     latest = download_latest(context, base) or _explicit_checkpoint(args)
-    made = None
-    if context.distributed.local_rank == 0:
-        made = tempfile.mkdtemp(prefix="trial-", dir=base)
-    staging = Path(context.distributed.broadcast_local(made))
+    staging = make_private(context, "staging", base)
     tensorboard = context.train.get_tensorboard_path()
     yield TrialCore(context, latest, staging, tensorboard, cpu)
     context.distributed.allgather(None)

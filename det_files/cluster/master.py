@@ -1,32 +1,32 @@
 """What only the master knows of a trial: whether it is being stopped, and its checkpoints.
 
-Asked by the chief alone, of Determined's REST API, with the trial's own token and with few retries:
-a question that goes unanswered is asked again after the next validation. Metrics are sent by a
-thread of Determined's client and the master acts when they arrive, so its record lags behind us.
+Asked by the chief alone, of Determined's REST API, with the trial's own token, few retries and a
+time limit, because all ranks wait for the answer. Metrics are sent by a thread of Determined's
+client and the master acts when they arrive, so its record lags behind us.
 """
 
 from __future__ import annotations
 
-import logging
 import time
 from dataclasses import dataclass
 from typing import Any
 
+import requests
 import urllib3
 from determined import core
-from determined.common.api import authentication, bindings, certs
+from determined.common.api import authentication, certs
 from determined.common.api.errors import BadRequestException
 
-from det_files.cluster.metrics import TRAINING, VALIDATION, JsonlTrainContext
-
-logger = logging.getLogger(__name__)
-
-_WAIT_S = 10.0
+_WAIT_S = 10.0  # for a validation to arrive
 _FIRST_PAUSE_S = 0.02
-# About four seconds: all ranks wait for the answer.
+_TIMEOUT_S = 5  # of one request
 _RETRIES = urllib3.util.Retry(
-    total=3, backoff_factor=0.5, allowed_methods=None, status_forcelist=[502, 503, 504]
+    total=3, backoff_factor=0.5, allowed_methods=None, status_forcelist=[502, 503]
 )
+
+
+class NoAnswer(Exception):
+    """The master did not answer, refused, or said something that is not understood."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class TrialState:
     """A trial's state by the master's name (`STATE_RUNNING`, …), and how far its metrics came."""
 
     name: str
-    step: int  # the last one with any metrics, -1 for none
-    validated_step: int
+    step: int  # the last one with metrics of any group, 0 for none
+    validated_step: int  # -1 for none
 
     @property
     def stopping(self) -> bool:
@@ -47,27 +47,37 @@ class TrialRecord:
 
     def __init__(self, info: Any) -> None:
         """`info` is `determined.get_cluster_info()`."""
-        self._trial_id: int = info.trial.trial_id
+        self._path = f"/api/v1/trials/{info.trial.trial_id}"
         self._session = authentication.login_from_task(
             info.master_url, certs.default_load(info.master_url)
         ).with_retry(_RETRIES)
+
+    def _get(self, path: str, **params: Any) -> Any:
+        try:
+            return self._session.get(path, params=params, timeout=_TIMEOUT_S).json()
+        except (BadRequestException, requests.RequestException, ValueError) as error:
+            raise NoAnswer(f"GET {path}: {error}") from error
 
     def state(self) -> TrialState:
         """The trial's state now.
 
         Raises:
-            determined.common.api.errors.BadRequestException: there was no answer, or a refusal.
+            NoAnswer: the master did not tell.
         """
-        trial = bindings.get_GetTrial(self._session, trialId=self._trial_id).trial
-        latest = trial.latestValidation
-        validated = latest.totalBatches if latest is not None else -1
-        return TrialState(trial.state.value, trial.totalBatchesProcessed, validated)
+        answer = self._get(self._path)
+        try:
+            trial = answer["trial"]
+            latest = trial.get("latestValidation") or {"totalBatches": -1}
+            steps = int(trial["totalBatchesProcessed"]), int(latest["totalBatches"])
+            return TrialState(str(trial["state"]), *steps)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise NoAnswer(f"GET {self._path}: unexpected answer, {error!r}") from error
 
     def state_after_validation(self, step: int) -> TrialState:
         """The state once the master has the validation of `step`, or after ten seconds.
 
         Raises:
-            determined.common.api.errors.BadRequestException: as `state`.
+            NoAnswer: the master did not tell.
         """
         end, pause = time.monotonic() + _WAIT_S, _FIRST_PAUSE_S
         while True:
@@ -81,30 +91,20 @@ class TrialRecord:
         """The trial's complete checkpoints, the newest (most steps, then latest) first.
 
         Raises:
-            determined.common.api.errors.BadRequestException: as `state`.
+            NoAnswer: the master did not tell.
         """
-        found = bindings.get_GetTrialCheckpoints(
-            self._session, id=self._trial_id, states=[bindings.checkpointv1State.COMPLETED]
-        ).checkpoints
-        found = sorted(found, key=lambda c: (c.metadata.get("steps_completed", -1), c.reportTime))
-        return [checkpoint.uuid for checkpoint in reversed(found)]
+        answer = self._get(f"{self._path}/checkpoints", states="STATE_COMPLETED")
+        try:
+            found = [
+                (c["metadata"].get("steps_completed", -1), c.get("reportTime") or "", c["uuid"])
+                for c in answer["checkpoints"]
+            ]
+        except (KeyError, TypeError, AttributeError) as error:
+            raise NoAnswer(f"GET {self._path}/checkpoints: unexpected, {error!r}") from error
+        return [uuid for _, _, uuid in sorted(found, reverse=True)]
 
 
 def trial_record(context: core.Context) -> TrialRecord | None:
     """The record, on the chief of a cluster's trial; None on other ranks and off-cluster."""
     is_trial = context.info is not None and context.info._trial_info is not None
     return TrialRecord(context.info) if is_trial and context.distributed.rank == 0 else None
-
-
-def known_steps(train: core.TrainContext, record: TrialRecord | None) -> dict[str, int]:
-    """Group of metrics → the last step of it that has been received; {} where nobody can tell."""
-    if isinstance(train, JsonlTrainContext):
-        return train.last_steps()
-    if record is None:
-        return {}
-    try:
-        state = record.state()
-    except BadRequestException as error:
-        logger.warning("what the master has of this trial is not known: %s", error)
-        return {}
-    return {TRAINING: state.step, VALIDATION: state.validated_step}

@@ -78,6 +78,14 @@ class MetricReporter:
         for step, metrics in validations.items():
             self.validation(metrics, step, float(metrics.get("epoch") or 0.0))
 
+    def last_validation(self, history: Sequence[Mapping[str, Any]], step: int) -> dict[str, float]:
+        """What a resumed run's history has of the validation at a step; {} where there is none."""
+        row: dict[str, float] = {}
+        for logs in history:
+            if int(logs["step"]) == step and "loss" not in logs:
+                row |= self._numbers(VALIDATION, {k: v for k, v in logs.items() if k != "step"})
+        return row
+
     def _report(
         self, group: str, logs: Mapping[str, Any], step: int, epoch: float
     ) -> dict[str, float] | None:

@@ -24,6 +24,7 @@ class ProgressReporter:
         """
         self._send, self._in_background = send, in_background
         self._latest: Position | None = None
+        self._lock = threading.Lock()
         self._wake, self._ending = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -32,8 +33,10 @@ class ProgressReporter:
         if not self._in_background:
             self._try(position)
             return
-        self._latest = position
+        with self._lock:
+            self._latest = position
         if self._thread is None:
+            self._ending.clear()
             self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
             self._thread.start()
         self._wake.set()
@@ -50,7 +53,8 @@ class ProgressReporter:
         while not self._ending.is_set() or self._latest is not None:
             self._wake.wait()
             self._wake.clear()
-            position, self._latest = self._latest, None
+            with self._lock:
+                position, self._latest = self._latest, None
             if position is not None:
                 self._try(position)
             self._ending.wait(INTERVAL_S)

@@ -16,9 +16,8 @@ from typing import Any
 
 import determined
 from determined import core
-from determined.common.api.errors import BadRequestException
 
-from det_files.cluster.master import TrialRecord
+from det_files.cluster.master import NoAnswer, TrialRecord
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +35,7 @@ class Decision(Enum):
 
 @dataclass(frozen=True)
 class Position:
-    """Where training stands: `batches` are optimizer steps, `records` rows of global batches."""
+    """Where training stands: `batches` are optimizer steps, `records` rows of all ranks so far."""
 
     batches: int
     epochs: float
@@ -86,7 +85,7 @@ class StoppingSearch(Search):
         assert self._record is not None
         try:
             return self._record.state_after_validation(step).stopping
-        except BadRequestException as error:
+        except NoAnswer as error:
             logger.warning("the trial's state could not be looked up: %s", error)
             return False
 

@@ -132,3 +132,16 @@ def losses(
     trial = run_trial(tmp_path_factory.mktemp("undisturbed") / "trial", ranks=1, **flat)
     assert trial.code == 0, trial.output
     return {row["steps_completed"]: row["metrics"]["loss"] for row in trial.rows("training")}
+
+
+def slow_to_evaluate(life: Life, config: dict[str, Any]) -> dict[str, Any]:
+    """The experiment with its val split sixty times over, row by row: a second or two."""
+    hyperparameters = config["hyperparameters"]
+    (source,) = hyperparameters["data_arguments"]["sources"]
+    data = life.directory / "data"
+    shutil.copytree(source["path"], data)
+    for file in (data / "val").iterdir():
+        file.write_text(file.read_text() * 60)
+    hyperparameters["data_arguments"]["sources"] = [{"path": str(data)}]
+    hyperparameters["training_arguments"]["per_device_eval_batch_size"] = 1
+    return config

@@ -51,7 +51,7 @@ def test_what_is_uploaded(life: Life, experiment: MakeExperiment) -> None:
     staged: list[list[str]] = []
 
     def look(body: Any) -> None:
-        found = (life.directory / "staging").glob("trial-*/checkpoint-*")
+        found = (life.directory / "staging").glob("*/checkpoint-*")
         staged.append(sorted(path.name for path in found))
 
     life.on("POST", "/api/v1/checkpoints", times=3, before=look)
@@ -76,6 +76,24 @@ def test_what_is_uploaded(life: Life, experiment: MakeExperiment) -> None:
         assert resolved["training_arguments"]["max_steps"] == 6
     tokens = [checkpoint["metadata"]["tokens_seen"] for checkpoint in life.trial.checkpoints]
     assert 0 < tokens[0] < tokens[1] < tokens[2] < 6 * 4 * 60
+
+
+def test_a_new_experiment_from_anothers_checkpoint(
+    life: Life, experiment: MakeExperiment, losses: dict[int, float]
+) -> None:
+    """It goes on at that step; what the other one had reported is not reported again."""
+    life.create(experiment(training_arguments__max_steps=4))
+    life.wait_for_end()
+    last = life.trial.checkpoints[-1]["uuid"]
+    searcher = {"name": "single", "metric": "eval_loss", "source_checkpoint_uuid": last}
+    if OPERATIONS:
+        searcher["max_length"] = {"batches": 6}
+    life.create(experiment(searcher=searcher))
+    life.wait_for_end()
+    assert life.experiment.id == 2 and life.trial.codes == [0]
+    assert sorted(life.losses()) == [5, 6]
+    assert list(life.trial.rows("validation", "eval_loss")) == [6]
+    assert [c["metadata"]["steps_completed"] for c in life.trial.checkpoints] == [6]
 
 
 def test_without_evaluation(

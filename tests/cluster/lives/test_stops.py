@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.lives.conftest import DEEPSPEED, TORCH, MakeExperiment, MakeLife
+from cluster.lives.conftest import DEEPSPEED, TORCH, MakeExperiment, MakeLife, slow_to_evaluate
 from cluster.standin.life import Life
 from det_files.cluster.manifest import damage
 
@@ -46,20 +46,22 @@ def test_pausing_and_activating_in_the_middle_of_an_epoch(
 def test_preempted_while_evaluating(
     life: Life, experiment: MakeExperiment, losses: dict[int, float]
 ) -> None:
-    """The signal comes with the last training metrics before an evaluation of 11 batches."""
+    """The signal comes with the training metrics before an evaluation that takes a second or two.
+
+    It is finished, and training leaves after the next step.
+    """
     life.on_metrics("training", 2, life.preempt)
-    life.create(experiment(training_arguments__per_device_eval_batch_size=1))
+    life.create(slow_to_evaluate(life, experiment()))
     life.wait_for_end()
     check_whole(life, losses)
-    # The evaluation was finished, and training left after the next step at the latest.
-    assert stopped_at(life) in (2, 3)
+    assert stopped_at(life) == 3
 
 
 def test_preempted_while_saving(
     life: Life, experiment: MakeExperiment, losses: dict[int, float]
 ) -> None:
     """The signal comes while the upload waits for the master's answer."""
-    life.on("POST", "/api/v1/checkpoints", after=lambda _: life.preempt(), delay_s=1.0)
+    life.preempt_at_checkpoint(2)
     life.create(experiment())
     life.wait_for_end()
     check_whole(life, losses)
@@ -70,32 +72,62 @@ def test_preempted_with_logging_steps_larger_than_the_run(
     life: Life, experiment: MakeExperiment
 ) -> None:
     """Nothing is logged before the end: the signal must be looked for at every step."""
-    life.on_metrics("validation", 2, life.preempt)
+    life.preempt_at_checkpoint(2)
     life.create(experiment(training_arguments__logging_steps=1000))
     life.wait_for_end()
     assert life.trial.codes == [0, 0]
-    assert stopped_at(life) in (2, 3)
+    assert stopped_at(life) == 3
     assert life.reports("validation") == [2, 4, 6]
 
 
 def test_preempted_on_the_last_step_is_completed(
     life: Life, experiment: MakeExperiment, losses: dict[int, float]
 ) -> None:
-    """What is finished has nothing to be continued for: no acknowledgement."""
-    life.on_metrics("training", 6, life.preempt)
-    life.create(experiment())
+    """The trial has heard of it before the last step: what is finished is not to be continued."""
+    life.preempt_at_checkpoint(5)
+    life.create(experiment(training_arguments__save_steps=5))
     life.wait_for_end()
     assert life.trial.codes == [0] and life.trial.state == "COMPLETED"
     assert "ack" not in life.decisions()
     assert life.losses() == losses
-    assert [c["metadata"]["steps_completed"] for c in life.trial.checkpoints] == [2, 4, 6]
+    assert [c["metadata"]["steps_completed"] for c in life.trial.checkpoints] == [5, 6]
+
+
+def test_preempted_where_only_the_best_is_saved(
+    life: Life, experiment: MakeExperiment, losses: dict[int, float]
+) -> None:
+    """A strategy that would not save now is overruled: the trial must be able to go on."""
+    life.preempt_at_checkpoint(2)
+    config = experiment(
+        training_arguments__save_strategy="best",
+        training_arguments__metric_for_best_model="eval_loss",
+    )
+    del config["hyperparameters"]["training_arguments"]["save_steps"]
+    life.create(config)
+    life.wait_for_end()
+    assert life.trial.codes == [0, 0]
+    assert stopped_at(life) == 3
+    assert life.losses() == losses
+
+
+def test_paused_before_the_rendezvous_is_killed_and_starts_anew(
+    life: Life, experiment: MakeExperiment, losses: dict[int, float]
+) -> None:
+    life.on("GET", ".*/context_directory", before=lambda _: life.det("experiment", "pause", "1"))
+    life.create(experiment())
+    life.wait(lambda: life.trial.codes != [])
+    assert life.trial.state == "PAUSED" and life.decisions() == []
+    life.det("experiment", "activate", "1")
+    life.wait_for_end()
+    assert len(life.trial.codes) == 2 and life.trial.restarts == 0
+    assert life.losses() == losses
 
 
 def test_pausing_two_ranks_of_deepspeed(
     make_life: MakeLife, experiment: MakeExperiment, losses: dict[int, float]
 ) -> None:
     life = make_life(agents=[2])
-    life.on_metrics("training", 3, life.preempt)
+    life.preempt_at_checkpoint(2)
     config = experiment(
         entrypoint=DEEPSPEED,
         resources={"slots_per_trial": 2},
@@ -115,7 +147,7 @@ def test_two_containers_of_one_slot(
 ) -> None:
     """Two nodes: ranks that share no directory, so each uploads what it alone sees."""
     life = make_life(agents=[1, 1])
-    life.on_metrics("training", 3, life.preempt)
+    life.preempt_at_checkpoint(2)
     life.create(
         experiment(
             entrypoint=TORCH,

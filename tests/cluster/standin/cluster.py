@@ -80,7 +80,7 @@ class Cluster:
         return self._trials[trial]
 
     def find_allocation(self, identity: str) -> tuple[Experiment, Trial, Allocation]:
-        for experiment, trial in self._trials.values():
+        for experiment, trial in list(self._trials.values()):
             if trial.allocation is not None and trial.allocation.identity == identity:
                 return experiment, trial, trial.allocation
         raise KeyError(identity)
@@ -132,7 +132,7 @@ class Cluster:
                 continue
             trial = experiment.trials[action.number]
             if isinstance(action, Stop):
-                if trial.state == "ACTIVE":  # no signal is sent for it
+                if trial.state in ("ACTIVE", "PAUSED"):  # no signal is sent for it
                     trial.state = "STOPPING_COMPLETED" if trial.allocation else "COMPLETED"
             elif isinstance(action, ValidateAfter):
                 trial.operation, trial.operation_completed = action.length, False
@@ -169,7 +169,7 @@ class Cluster:
 
     def schedule(self) -> None:
         """Starts what has work and fits."""
-        for experiment, trial in self._trials.values():
+        for experiment, trial in list(self._trials.values()):
             if self._closing or not trial.wants_work:
                 continue
             slots = self._fit(int(experiment.config["resources"]["slots_per_trial"]))
@@ -266,8 +266,9 @@ class Cluster:
             if running and (allocation.code or not working):
                 for other in running:
                     threading.Thread(target=other.kill, daemon=True).start()
-            if running:
-                return
+            if running or allocation.ended:
+                return  # the last container to be heard of may not be the last that ended
+            allocation.ended = True
             for agent, count in slots:
                 self._free[agent] += count
             trial.allocation = None

@@ -62,8 +62,8 @@ class Life:
         submitted = str(context or self.context)
         done = self.det("experiment", "create", str(file), submitted, *arguments)
         assert done.returncode == 0, done.stdout + done.stderr
-        assert "Created experiment 1" in done.stdout
-        self._number = 1
+        self._number += 1
+        assert f"Created experiment {self._number}" in done.stdout
 
     def on(self, method: str, pattern: str, **what: Any) -> None:
         """Plays a fault, or does something, at a request."""
@@ -80,6 +80,20 @@ class Life:
     def preempt(self) -> None:
         """The scheduler wants the slots back; the trial is to go on later."""
         self.master.cluster.preempt(self.trial)
+
+    def preempt_at_checkpoint(self, steps: int) -> None:
+        """Preempts while a checkpoint is reported, and answers once the trial has heard of it."""
+
+        def tell(body: Any) -> None:
+            self.preempt()
+            allocation = self.trial.allocation
+            self.wait(lambda: allocation is not None and allocation.told, 30)
+            time.sleep(0.3)  # the answer has been written, but perhaps not read yet
+
+        def is_it(body: Any) -> bool:
+            return body["metadata"]["steps_completed"] == steps
+
+        self.on("POST", "/api/v1/checkpoints", when=is_it, before=tell)
 
     def kill(self) -> None:
         """The first trial's first container is gone, all of a sudden."""

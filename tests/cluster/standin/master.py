@@ -280,6 +280,7 @@ def preemption(master: Master, match: re.Match[str], query: dict[str, str], body
             lambda: allocation.preempted or allocation is not trial.allocation,
             float(query.get("timeout_seconds", 0)),
         )
+    allocation.told = allocation.preempted
     return {"preempt": allocation.preempted}
 
 
@@ -309,7 +310,7 @@ def metrics(master: Master, match: re.Match[str], query: dict[str, str], body: A
                 master.cluster.validated(experiment, trial, row)
         # A later run's first report takes back what an earlier one had said of the same steps.
         for key, run in list(trial.run_of_metrics.items()):
-            if run < trial.runs and key[0] == group and key[1] >= step:
+            if run < trial.runs and (key[1] > step or key == (group, step)):
                 del trial.metrics[key], trial.run_of_metrics[key]
         known = trial.metrics.setdefault((group, step), {})
         for name, value in row.items():
@@ -317,7 +318,7 @@ def metrics(master: Master, match: re.Match[str], query: dict[str, str], body: A
                 raise Refused(400, f"{group} {name} at {step} is {known[name]} already")
         known.update(row)
         trial.run_of_metrics[(group, step)] = trial.runs
-        if group == "validation":
+        if group == "validation" and experiment.config["searcher"]["metric"] in row:
             trial.latest_validation = step
     return {}
 

@@ -154,8 +154,7 @@ class StoppingAsha(Method):
             if not isinstance(metrics.get(name), int | float):
                 raise SearcherFailed(f"no number for {name} in {sorted(metrics)}")
             values.append(float(metrics[name]))
-        if number in self._stopped:
-            return []
+        # (A stopped trial that trains on enters the rungs again, as on the real master.)
         if not self._brackets[self._turns[number]].stops(number, values[0], sign * values[1]):
             return []
         self._stopped.add(number)
@@ -165,6 +164,7 @@ class StoppingAsha(Method):
         if number in self._stopped or not failed:
             return []  # one that ends by itself is not replaced
         self._stopped.add(number)
+        self._brackets[self._turns[number]].stops(number, math.inf, math.inf)
         return self._create()
 
 

@@ -27,11 +27,13 @@ class Allocation:
     containers: list[Container]
     ready: bool = False
     preempted: bool = False
+    told: bool = False  # the trial has been answered that it is preempted
     acknowledged: bool = False
     daemons: set[str] = field(default_factory=set)
     watching: set[int] = field(default_factory=set)
     code: int | None = None
     killed: bool = False
+    ended: bool = False
 
     def kill(self) -> None:
         self.killed = True
@@ -111,11 +113,11 @@ class Trial:
 
 def next_state(trial: Trial, allocation: Allocation, max_restarts: int) -> str:
     """The state of a trial after its allocation has ended, by `handleAllocationExit`."""
-    failed = bool(allocation.code) and not allocation.killed
+    failed = bool(allocation.code) and not allocation.killed and not allocation.acknowledged
     if trial.state in STOPPING:
         return "ERROR" if failed else STOPPING[trial.state]
     if trial.closed and trial.operation_completed:
-        return "ERROR" if failed and not allocation.acknowledged else "COMPLETED"
+        return "ERROR" if failed else "COMPLETED"
     if allocation.acknowledged or allocation.killed:
         return trial.state
     if failed:
