@@ -4,12 +4,29 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Any
 
 import pytest
 
 from cluster.lives.conftest import TORCH, MakeExperiment, MakeLife, slow_to_evaluate
 from cluster.standin.life import Life
 from det_files.cluster.manifest import damage
+
+
+def kill_before_checkpoint(life: Life, steps: int, times: int) -> None:
+    """Kills the trial when it has uploaded a checkpoint that the master has not heard of."""
+
+    def is_it(body: Any) -> bool:
+        return body["metadata"]["steps_completed"] == steps
+
+    life.on(
+        "POST",
+        "/api/v1/checkpoints",
+        when=is_it,
+        before=lambda _: life.kill(),
+        status=500,
+        times=times,
+    )
 
 
 def test_a_crash_goes_on_from_the_last_whole_checkpoint(
@@ -35,13 +52,7 @@ def test_a_crash_in_an_upload_leaves_no_checkpoint(
     life: Life, experiment: MakeExperiment, losses: dict[int, float]
 ) -> None:
     """Killed when everything is uploaded and the master has not heard of it."""
-    life.on(
-        "POST",
-        "/api/v1/checkpoints",
-        when=lambda body: body["metadata"]["steps_completed"] == 4,
-        before=lambda _: life.kill(),
-        status=500,
-    )
+    kill_before_checkpoint(life, 4, times=1)
     life.create(experiment(max_restarts=1))
     life.wait_for_end()
     assert life.trial.codes == [137, 0]
@@ -55,8 +66,9 @@ def test_a_crash_in_an_upload_leaves_no_checkpoint(
 def test_two_crashes_in_one_step(
     life: Life, experiment: MakeExperiment, losses: dict[int, float]
 ) -> None:
-    life.on_metrics("training", 3, life.kill, times=2)
-    life.create(experiment(max_restarts=2, training_arguments__save_steps=1000))
+    """Twice killed while the checkpoint of step 4 is made, both times back to that of step 2."""
+    kill_before_checkpoint(life, 4, times=2)
+    life.create(experiment(max_restarts=2))
     life.wait_for_end()
     assert life.trial.codes == [137, 137, 0] and life.trial.restarts == 2
     assert life.losses() == losses
