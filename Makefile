@@ -1,4 +1,5 @@
-# make setup | quickstart | test | test-determined-0.37 | check | bench. All set-up is in .venv; nothing else is touched.
+# make setup | quickstart | test | test-determined-0.37 | check | bench | clean. Set-up goes to .venv and
+# models/, DeepSpeed's operators to ~/.cache/torch_extensions; nothing else is touched.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
 

@@ -36,7 +36,7 @@ def zero_fields() -> frozenset[str]:
     """
     package = importlib.util.find_spec("deepspeed")
     if package is None or not package.submodule_search_locations:
-        raise ModuleNotFoundError("deepspeed is not installed: pip install -r requirements.txt")
+        raise ModuleNotFoundError("deepspeed is not installed: run make setup")
     path = Path(package.submodule_search_locations[0]) / "runtime" / "zero" / "config.py"
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -43,7 +43,7 @@ _EXCLUSIVE_MINIMUM = {"num_train_epochs": 0, "logging_steps": 0, "eval_steps": 0
 def _source(module: str) -> ast.Module:
     package = importlib.util.find_spec("transformers")
     if package is None or not package.submodule_search_locations:
-        raise ModuleNotFoundError("transformers is not installed: pip install -r requirements.txt")
+        raise ModuleNotFoundError("transformers is not installed: run make setup")
     path = Path(package.submodule_search_locations[0]) / f"{module}.py"
     return ast.parse(path.read_text(encoding="utf-8"))
 

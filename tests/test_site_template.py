@@ -115,7 +115,14 @@ def test_points_hf_home_into_a_mounted_directory() -> None:
     assert variables["HF_HOME"] in mounts
     # The hub's clients lock files there while they read.
     assert not mounts[variables["HF_HOME"]].get("read_only")
-    assert variables["NCCL_SOCKET_IFNAME"] == variables["GLOO_SOCKET_IFNAME"]
+
+
+def test_what_would_stop_a_cluster_that_lacks_it_is_commented_out() -> None:
+    """A wrong interface or proxy stops even one node; both stand there as examples."""
+    text = TEMPLATE.read_text()
+    given = "\n".join(read(TEMPLATE)["environment"]["environment_variables"])
+    for name in ("NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME", "https_proxy", "no_proxy"):
+        assert f"# - {name}=" in text and name not in given
 
 
 def test_holds_no_secrets() -> None:
