@@ -74,7 +74,8 @@ def test_resume_in_the_middle_of_a_later_epoch(run_trial: RunTrial, tmp_path: Pa
     resumed = run_trial(killed, 2, **options)
     assert resumed.code == 0, resumed.output
     got, wanted = rows(resumed, "training", ("loss",)), rows(whole, "training", ("loss",))
-    assert list(got) == list(range(4, STEPS + 1))
+    # Steps 1 to 3 are written again from the checkpoint's history, the others trained again.
+    assert list(got) == list(range(1, STEPS + 1))
     for step, values in got.items():
         assert values == pytest.approx(wanted[step], rel=1e-6), f"step {step}"
 
