@@ -1,7 +1,7 @@
 """What DetCallback costs a step, on the real harness against the stand-in master of the tests.
 
     python -m benchmarks.callback
-    python -m benchmarks.callback --model models/smollm2-135m-instruct --steps 8
+    python -m benchmarks.callback --model models/smollm2-135m-instruct --steps 6
 
 Every step is logged. For 1 and 2 ranks, and for a master that answers at once and one that takes
 50 ms for metrics and progress: the time in the callback's events of a step (its beginning, its end

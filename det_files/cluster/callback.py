@@ -232,8 +232,9 @@ class DetCallback(TrainerCallback):
         self._validation = {}
         if not self._training:
             return
-        decision = self._search.validated(self._position(state), row)
-        if decision is Decision.GO_ON or self._leaving.decided or self._position(state).finished:
+        position = self._position(state)
+        decision = self._search.validated(position, row)
+        if decision is Decision.GO_ON or self._leaving.decided or position.finished:
             return
         logger.info("%s: leaving after step %d", decision.value, state.global_step)
         acknowledge = decision is Decision.WAIT

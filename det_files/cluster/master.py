@@ -104,7 +104,12 @@ class TrialRecord:
         return [uuid for _, _, uuid in sorted(found, reverse=True)]
 
 
+def is_trial(context: core.Context) -> bool:
+    """True on a cluster, in a trial's container."""
+    return context.info is not None and context.info._trial_info is not None
+
+
 def trial_record(context: core.Context) -> TrialRecord | None:
     """The record, on the chief of a cluster's trial; None on other ranks and off-cluster."""
-    is_trial = context.info is not None and context.info._trial_info is not None
-    return TrialRecord(context.info) if is_trial and context.distributed.rank == 0 else None
+    is_chief = context.distributed.rank == 0
+    return TrialRecord(context.info) if is_chief and is_trial(context) else None

@@ -17,7 +17,7 @@ from typing import Any
 import determined
 from determined import core
 
-from det_files.cluster.master import NoAnswer, TrialRecord
+from det_files.cluster.master import NoAnswer, TrialRecord, is_trial
 
 logger = logging.getLogger(__name__)
 
@@ -145,7 +145,7 @@ def make_search(
     context: core.Context, searcher: Mapping[str, Any], record: TrialRecord | None
 ) -> Search:
     """The searcher's side of this trial; all ranks call this in step."""
-    if context.info is None or context.info._trial_info is None:
+    if not is_trial(context):
         return Search(context)
     if OPERATIONS:
         return OperationSearch(context, searcher.get("metric"))
@@ -165,5 +165,4 @@ def first_operation(context: core.Context) -> Any:
 
 def searcher_of(context: core.Context) -> dict[str, Any]:
     """The searcher section of the cluster's experiment; empty off-cluster."""
-    trial = context.info.trial if context.info is not None and context.info._trial_info else None
-    return dict(trial._config.get("searcher") or {}) if trial is not None else {}
+    return dict(context.info.trial._config.get("searcher") or {}) if is_trial(context) else {}

@@ -94,7 +94,7 @@ def test_a_new_experiment_from_anothers_checkpoint(
     assert life.experiment.id == 2 and life.trial.codes == [0]
     assert sorted(life.losses()) == [5, 6]
     assert list(life.trial.rows("validation", "eval_loss")) == [6]
-    assert [c["metadata"]["steps_completed"] for c in life.trial.checkpoints] == [6]
+    assert life.saved_steps() == [6]
 
 
 def test_without_evaluation(
@@ -128,7 +128,7 @@ def test_epochs(life: Life, experiment: MakeExperiment) -> None:
     life.wait_for_end()
     assert life.reports("training") == [5, 10]
     assert life.reports("validation") == [5, 10]
-    assert [c["metadata"]["steps_completed"] for c in life.trial.checkpoints] == [5, 10]
+    assert life.saved_steps() == [5, 10]
     assert life.trial.rows("validation", "epochs") == {5: 1.0, 10: 2.0}
 
 

@@ -90,7 +90,7 @@ def test_preempted_on_the_last_step_is_completed(
     assert life.trial.codes == [0] and life.trial.state == "COMPLETED"
     assert "ack" not in life.decisions()
     assert life.losses() == losses
-    assert [c["metadata"]["steps_completed"] for c in life.trial.checkpoints] == [5, 6]
+    assert life.saved_steps() == [5, 6]
 
 
 def test_preempted_where_only_the_best_is_saved(

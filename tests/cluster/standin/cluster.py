@@ -221,8 +221,7 @@ class Cluster:
         uuid_ = latest["uuid"] if latest else trial.warm_start
         steps = latest["metadata"].get("steps_completed", 0) if latest else 0
         host, port = self.url.removeprefix("http://").split(":")
-        config = experiment.config | {"hyperparameters": experiment.config["hyperparameters"]}
-        variables = config["environment"].get("environment_variables") or []
+        variables = experiment.config["environment"].get("environment_variables") or []
         if isinstance(variables, Mapping):
             variables = variables.get("cpu") or []
         given = dict(variable.split("=", 1) for variable in variables)
@@ -235,7 +234,8 @@ class Cluster:
             "DET_RESOURCES_TYPE": "docker-container", "DET_TRIAL_ID": str(trial.id),
             "DET_EXPERIMENT_ID": str(experiment.id), "DET_TRIAL_RUN_ID": str(trial.runs),
             "DET_TRIAL_SEED": str(trial.seed), "DET_STEPS_COMPLETED": str(steps),
-            "DET_EXPERIMENT_CONFIG": json.dumps(config), "DET_HPARAMS": json.dumps(trial.hparams),
+            "DET_EXPERIMENT_CONFIG": json.dumps(experiment.config),
+            "DET_HPARAMS": json.dumps(trial.hparams),
             "C10D_PORT": str(ports[0]), "INTER_TRAIN_PROCESS_COMM_PORT_1": str(ports[1]),
             "INTER_TRAIN_PROCESS_COMM_PORT_2": str(ports[2]),
         }  # fmt: skip

@@ -152,6 +152,10 @@ class Life:
             int(r.body["metrics"]["stepsCompleted"]) for r in accepted if r.body["group"] == group
         ]
 
+    def saved_steps(self) -> list[int]:
+        """Steps of the first trial's checkpoints, in the order in which they were reported."""
+        return [c["metadata"]["steps_completed"] for c in self.trial.checkpoints]
+
     def losses(self) -> dict[int, float]:
         return self.trial.rows("training", "loss")
 

@@ -23,7 +23,7 @@ from urllib.parse import parse_qsl, urlsplit
 import determined
 
 from cluster.standin.cluster import Cluster, Experiment
-from cluster.standin.requests_log import Faults, Request, RequestLog, now
+from cluster.standin.requests_log import Faults, Request, RequestLog
 from cluster.standin.trials import Trial
 
 # Up to 0.37 searchers hand out operations; 0.38 took them away.
@@ -116,7 +116,7 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def _serve(self) -> None:
-        master, arrived = self.server.master, now()
+        master = self.server.master
         split = urlsplit(self.path)
         text = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         body = json.loads(text) if text else None
@@ -129,7 +129,7 @@ class _Handler(BaseHTTPRequestHandler):
             status, answer = fault.status, {"message": "a fault of the stand-in"}
         else:
             status, answer = self._answer(split.path, query, body)
-        master.log.add(Request(arrived, self.command, split.path, query, body, status))
+        master.log.add(Request(self.command, split.path, query, body, status))
         if fault is not None:
             if fault.after:
                 fault.after(body)

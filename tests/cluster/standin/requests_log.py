@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +13,6 @@ from typing import Any
 class Request:
     """One request as it arrived: `status` is what was answered, None where nothing was."""
 
-    time: float
     method: str
     path: str
     query: dict[str, str]
@@ -30,30 +28,15 @@ class RequestLog:
 
     def __init__(self) -> None:
         self._requests: list[Request] = []
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
 
     def add(self, request: Request) -> None:
-        with self._changed:
+        with self._lock:
             self._requests.append(request)
-            self._changed.notify_all()
 
     def matching(self, method: str, pattern: str) -> list[Request]:
-        with self._changed:
+        with self._lock:
             return [request for request in self._requests if request.is_a(method, pattern)]
-
-    def wait_for(self, method: str, pattern: str, count: int = 1, timeout_s: float = 120) -> None:
-        """Returns once `count` such requests were answered.
-
-        Raises:
-            TimeoutError: they were not.
-        """
-
-        def seen() -> bool:
-            return sum(request.is_a(method, pattern) for request in self._requests) >= count
-
-        with self._changed:
-            if not self._changed.wait_for(seen, timeout_s):
-                raise TimeoutError(f"no {count} requests {method} {pattern} in {timeout_s} s")
 
 
 @dataclass
@@ -97,7 +80,3 @@ class Faults:
                     fault.times -= 1
                     return fault
         return None
-
-
-def now() -> float:
-    return time.monotonic()
