@@ -64,15 +64,16 @@ class RunArgs:
 
         DeepSpeed keeps float32 master weights of its own, and frozen weights need none; only full
         tuning without DeepSpeed must hold float32 weights itself (and then computes in `dtype`
-        through autocast), or updates smaller than a bfloat16's last digit would be lost.
+        through autocast), or updates smaller than a bfloat16's last digit would be lost. Rounded
+        stochastically, they are kept on average.
         """
-        master = self.deepspeed is None and self.tuning.method == "full"
+        master = self.float32_adapters and self.tuning.method == "full"
         return "float32" if master else self.model.dtype
 
     @property
     def float32_adapters(self) -> bool:
         """True where the Trainer itself must hold float32 weights: without DeepSpeed's masters."""
-        return self.deepspeed is None
+        return self.deepspeed is None and self.tuning.weight_update == "float32"
 
     @classmethod
     def from_cluster_or_cli(cls, argv: Sequence[str] | None = None) -> RunArgs:

@@ -50,6 +50,17 @@ class ModelArguments:
         default=None,
         metadata={"help": "eager, sdpa, flash_attention_2, …; default: what transformers chooses"},
     )
+    compile: str = field(
+        default="none",
+        metadata={
+            "choices": ("none", "layers"),
+            "help": "layers: torch.compile of the repeated one",
+        },
+    )
+    activation_offloading: bool = field(
+        default=False,
+        metadata={"help": "keep what the backward pass needs in host memory; slower, smaller"},
+    )
     trust_remote_code: bool = field(
         default=False, metadata={"help": "run model code from the hub; off unless you say so"}
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from det_files.args import RunArgs, RunFacts
+from det_files.combinations import check_combinations, with_weight_update
 from det_files.data.arguments import DataArguments, read_data_arguments
 from det_files.deepspeed_config import (
     BatchSizes,
@@ -18,7 +19,6 @@ from det_files.deepspeed_config import (
     complete,
     load_deepspeed_config,
     merge,
-    zero_stage,
 )
 from det_files.entrypoint import flags_to_hyperparameters
 from det_files.faults import ConfigError, Faults
@@ -29,7 +29,7 @@ from det_files.hyperparameters import (
     representatives,
     sample,
 )
-from det_files.models import ModelArguments, gguf_conversion_command
+from det_files.models import ModelArguments
 from det_files.old_names import modernise
 from det_files.schema import check_mapping, fields_of, show
 from det_files.searcher import check_searcher
@@ -106,9 +106,10 @@ def resolve(
         if facts.searcher.get("name") == "grid":
             check_grid("hyperparameters", hyperparameters, faults)
     deepspeed = _deepspeed(raw, drawn, model, training, facts, context, faults)
-    _check_model(model, tuning, zero_stage(deepspeed), faults)
+    check_combinations(model, tuning, training, deepspeed, faults)
     if faults.found:
         return None
+    training = with_weight_update(training, tuning)
     return RunArgs(facts, model, data, tuning, training, deepspeed, drawn)
 
 
@@ -189,23 +190,3 @@ def _deepspeed(
         check_optimizer(config, training, faults)
     chosen = drawn["deepspeed_config"]
     return configs.get(chosen) if isinstance(chosen, str) else None
-
-
-def _check_model(
-    model: ModelArguments, tuning: TuningArguments, stage: int, faults: Faults
-) -> None:
-    path = "hyperparameters.model_arguments"
-    named = [model.model_name_or_path, model.config_name_or_path]
-    if named == [None, None]:
-        faults.add(f"{path}.model_name_or_path", "missing: name a model (or config_name_or_path)")
-    elif None not in named:
-        faults.add(f"{path}.config_name_or_path", "give either this or model_name_or_path")
-    if not isinstance(model.gguf_file, str):
-        return
-    for refused, what in ((stage == 3, "ZeRO stage 3"), (tuning.method == "full", "full tuning")):
-        if refused:
-            faults.add(
-                f"{path}.gguf_file",
-                f"a GGUF file cannot be used with {what}; convert it once: "
-                f"{gguf_conversion_command(model)}",
-            )

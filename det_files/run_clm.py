@@ -25,6 +25,7 @@ def main() -> None:
         )
         model, tokenizer = load_model(args.model, args.load_dtype, training_args.seed)
         data = load_data(args.data, tokenizer, model.config, training_args.seed)
+        core.agree_on("data", data.fingerprint())  # hosts tokenize at their own pace
         model = apply_tuning(model, args.tuning, training_args.seed, args.float32_adapters)
         trainer = build_trainer(args, training_args, model, tokenizer, data, core)
         with dsat_reporting_context(core.context, args.deepspeed):

@@ -1,8 +1,10 @@
 """Throughput of training: tokens a second, model FLOPs utilisation, peak memory.
 
-FLOPs are counted as in the appendix of PaLM (Chowdhery et al. 2022, arXiv:2204.02311): 2 a
-parameter and token forward; backward as many again for activations, and for weight gradients only
-where weights are trained (LoRA's frozen ones are not); attention 12·L·H·S a token for training.
+FLOPs are those that training cannot do without, after the appendix of PaLM (Chowdhery et al. 2022,
+arXiv:2204.02311): 2 a parameter and token forward; backward as many again for activations, and for
+weight gradients only where weights are trained (LoRA's frozen ones are not). The output layer
+counts where a token is supervised. Attention is 12·L·A·S a token of a row of S tokens, forward and
+backward, of which causality leaves half; padding, recomputation and compilation count nothing.
 """
 
 from __future__ import annotations
@@ -37,39 +39,55 @@ PEAK_FLOPS = {
 
 @dataclass(frozen=True)
 class ModelShape:
-    """What FLOPs are counted from. Embedding look-ups cost none, so their table is left out."""
+    """What FLOPs are counted from. Embedding look-ups cost none, so their table is left out.
+
+    `attention` is A, the heads' sizes together; `head` and `head_trainable` are the output layer's
+    parameters, the other two everything else's; `experts` says that it is a mixture of them.
+    """
 
     parameters: int
     trainable: int
+    head: int
+    head_trainable: int
     layers: int
-    hidden: int
+    attention: int
+    experts: bool = False
 
-    def flops_per_token(self, sequence: float) -> float:
-        """Training FLOPs of one token in a sequence of `sequence` tokens on average."""
+    def flops(self, tokens: float, supervised: float, squares: float) -> float:
+        """Training FLOPs of rows with so many tokens, supervised ones, and sum of S squared."""
         return (
-            4.0 * self.parameters
-            + 2.0 * self.trainable
-            + 12.0 * self.layers * self.hidden * sequence
+            tokens * (4.0 * self.parameters + 2.0 * self.trainable)
+            + supervised * (4.0 * self.head + 2.0 * self.head_trainable)
+            + squares * 6.0 * self.layers * self.attention
         )
 
 
 def model_shape(model: torch.nn.Module) -> ModelShape:
     """Counts a model's parameters; under ZeRO-3 the partitioned ones at their full size."""
-
     config = getattr(model, "config", None)
-    find = getattr(model, "get_input_embeddings", None)
-    embedding = find() if callable(find) else None
-    tied = bool(getattr(config, "tie_word_embeddings", False))
+    heads = int(getattr(config, "num_attention_heads", 0) or 0)
+    hidden = int(getattr(config, "hidden_size", 0) or 0)
+    head_size = getattr(config, "head_dim", None) or (hidden // heads if heads else 0)
+    output = _parameters_of(model, "get_output_embeddings")
     # A tied table is multiplied with once, as the output layer.
-    table = [] if embedding is None or tied else list(embedding.parameters())
-    looked_up = {id(parameter) for parameter in table}
-    parameters = [p for p in model.parameters() if id(p) not in looked_up]
+    elsewhere = _parameters_of(model, "get_input_embeddings") | output
+    body = [p for p in model.parameters() if id(p) not in elsewhere]
     return ModelShape(
-        sum(parameter_size(p) for p in parameters),
-        sum(parameter_size(p) for p in parameters if p.requires_grad),
+        sum(map(parameter_size, body)),
+        sum(parameter_size(p) for p in body if p.requires_grad),
+        sum(map(parameter_size, output.values())),
+        sum(parameter_size(p) for p in output.values() if p.requires_grad),
         int(getattr(config, "num_hidden_layers", 0) or 0),
-        int(getattr(config, "hidden_size", 0) or 0),
+        heads * int(head_size),
+        any(getattr(config, key, None) for key in ("num_experts", "num_local_experts")),
     )
+
+
+def _parameters_of(model: torch.nn.Module, getter: str) -> dict[int, torch.nn.Parameter]:
+    """The parameters of the part that a method of transformers' models names, by identity."""
+    find = getattr(model, getter, None)
+    part = find() if callable(find) else None
+    return {} if part is None else {id(p): p for p in part.parameters()}
 
 
 def peak_flops(device: torch.device) -> float | None:
@@ -103,25 +121,30 @@ class ThroughputMeter:
     def __init__(self, device: torch.device, shape: ModelShape) -> None:
         self._device = device
         self._shape = shape
-        self._peak = peak_flops(device)
+        # Of a mixture of experts, few take part in a token: their FLOPs are not known here.
+        self._peak = None if shape.experts else peak_flops(device)
         self._pauses = 0
         self._unbooked = torch.zeros(1, dtype=torch.float64, device=device)
         self._reset()
 
     def _reset(self) -> None:
         # Counted on the device: reading a number out would make it wait for each micro-batch.
-        self._counts = torch.zeros(3, dtype=torch.float64, device=self._device)
+        self._counts = torch.zeros(4, dtype=torch.float64, device=self._device)
         self._since: float | None = None
 
-    def count(self, attention_mask: torch.Tensor, labels: torch.Tensor) -> None:
-        """Counts a micro-batch of this rank, both [B, S]; the clock starts with the first one."""
+    def count(self, lengths: torch.Tensor, labels: torch.Tensor) -> None:
+        """Counts a micro-batch of this rank: tokens of its rows [n], its labels [B, S].
+
+        The clock starts with the first one.
+        """
         if self._since is None:
             self._since = time.perf_counter()
         supervised = (labels[:, 1:] != IGNORED).sum()
-        rows = torch.tensor(len(labels), device=labels.device)
-        counts = torch.stack([attention_mask.sum(), supervised, rows]).to(self._counts)
-        self._counts += counts
-        self._unbooked += counts[:1]
+        rows = torch.tensor(len(lengths), device=labels.device)
+        lengths = lengths.to(torch.float64)
+        counts = [lengths.sum(), supervised.double(), lengths.square().sum(), rows.double()]
+        self._counts += torch.stack(counts).to(self._counts)
+        self._unbooked += lengths.sum().to(self._unbooked)
 
     def book_tokens(self, gather: Callable[[torch.Tensor], torch.Tensor]) -> int:
         """Non-padding tokens of all ranks since the last call; all ranks call this in step."""
@@ -144,7 +167,7 @@ class ThroughputMeter:
     def row(self, gather: Callable[[torch.Tensor], torch.Tensor]) -> dict[str, float]:
         """Metrics of all ranks together since the last row; all ranks call this in step.
 
-        `gather` concatenates the ranks' tensors of shape [1, 4] to [ranks, 4].
+        `gather` concatenates the ranks' tensors of shape [1, 5] to [ranks, 5].
         """
         now = time.perf_counter()
         seconds = max(now - (now if self._since is None else self._since), 1e-9)
@@ -152,13 +175,13 @@ class ThroughputMeter:
         ranks = gather(torch.cat([self._counts, memory])[None])
         self._reset()
         self._since = now
-        tokens, supervised, rows = (float(x) for x in ranks[:, :3].sum(dim=0))
+        tokens, supervised, squares, rows = (float(x) for x in ranks[:, :4].sum(dim=0))
         found = {
             "tokens_per_second": tokens / seconds,
             "supervised_tokens_per_second": supervised / seconds,
-            "peak_memory_bytes": float(ranks[:, 3].max()),
+            "peak_memory_bytes": float(ranks[:, 4].max()),
         }
         if self._peak is not None and rows:
-            per_token = self._shape.flops_per_token(tokens / rows)
-            found["mfu"] = per_token * tokens / seconds / (self._peak * len(ranks))
+            flops = self._shape.flops(tokens, supervised, squares)
+            found["mfu"] = flops / seconds / (self._peak * len(ranks))
         return found

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sized
-from typing import Any, cast
+from collections.abc import Iterator
+from contextlib import nullcontext
+from typing import Any
 
 import torch
 from torch.utils.data import Dataset, Sampler
@@ -16,18 +17,24 @@ from transformers import (
     TrainingArguments,
 )
 
+from det_files.activation_offloading import ActivationOffloading
 from det_files.args import RunArgs
+from det_files.attention import isolate_rows
 from det_files.cluster.callback import DetCallback
 from det_files.cluster.context import TrialCore
 from det_files.cluster.tensorboard import TensorBoardCallback
-from det_files.data.collator import PaddingCollator
+from det_files.compilation import CompileClock, compile_layers, is_compiled
+from det_files.data.collator import PaddingCollator, row_lengths, row_of_positions
 from det_files.data.dataset import TrainingData
-from det_files.data.sampler import GlobalBatchSampler
+from det_files.data.layout import Layout, lay_out
+from det_files.data.sampler import GlobalBatchSampler, by_length
 from det_files.deepspeed_config import BatchSizes
 from det_files.experiment import to_yaml
 from det_files.faults import ConfigError, Fault
-from det_files.losses import row_statistics, summarize, token_mean_loss
+from det_files.loss_head import install_loss_head, language_model, supervised
+from det_files.losses import row_statistics, summarize
 from det_files.parameters import ParameterReport
+from det_files.rounding import SameRounding
 from det_files.throughput import ThroughputMeter, model_shape
 
 RESOLVED_CONFIG_FILE = "run_args.yaml"
@@ -38,28 +45,58 @@ class TokenTrainer(Trainer):
     """A Trainer whose losses do not depend on how the work is spread.
 
     - training loss: summed over supervised tokens, over the global batch's count of them;
-    - eval_loss: the same over the whole split, with perplexity and token accuracy, and without
-      keeping logits;
-    - rows in the order of GlobalBatchSampler;
-    - each logged row carries throughput and peak memory; the window of a logged loss is part of
-      a checkpoint, so a resumed curve has the rows of an uninterrupted one.
+    - eval_loss: the same over the whole split, with perplexity and token accuracy;
+    - logits are computed where a token is supervised, and never held (loss_head.py);
+    - items in the order of GlobalBatchSampler;
+    - each logged row carries throughput and peak memory, and the seconds spent compiling so far,
+      which no throughput counts; the window of a logged loss is part of a checkpoint, so a resumed
+      curve has the rows of an uninterrupted one.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    # compute_loss divides by the step's supervised tokens itself; the Trainer counts those.
+    loss_is_scaled_for_ga = True
+
+    def __init__(
+        self, *args: Any, layout: Layout, activation_offloading: bool = False, **kwargs: Any
+    ) -> None:
+        """As the Trainer's, but that a layout brings the datasets and the collator."""
         super().__init__(
-            *args, compute_loss_func=token_mean_loss, compute_metrics=_evaluation_metrics, **kwargs
+            *args,
+            train_dataset=layout.train,
+            eval_dataset=layout.val,
+            data_collator=layout.collator,
+            compute_metrics=_evaluation_metrics,
+            **kwargs,
         )
+        install_loss_head(self.model)
+        self.model_accepts_loss_kwargs = True
+        self._layout = layout
+        self._forward_context = ActivationOffloading if activation_offloading else nullcontext
         self._meter = ThroughputMeter(self.args.device, model_shape(self.model))
+        self._compile_clock = CompileClock(self._meter.paused) if is_compiled(self.model) else None
         self.add_callback(_LossWindow(self))
 
     def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> Sampler[int] | None:
-        if self.args.train_sampling_strategy != "random":
-            return super()._get_train_sampler(train_dataset)
-        dataset = train_dataset if train_dataset is not None else self.train_dataset
-        seed = self.args.data_seed if self.args.data_seed is not None else self.args.seed
+        sizes = batch_sizes(self.args)
         return GlobalBatchSampler(
-            len(cast(Sized, dataset)), batch_sizes(self.args).global_batch, seed
+            self._layout.order,
+            self._layout.lengths,
+            sizes.global_batch,
+            sizes.micro_batch,
+            self.args.data_seed if self.args.data_seed is not None else self.args.seed,
+            self._padded,
         )
+
+    def _get_eval_sampler(self, eval_dataset: Dataset[Any]) -> Sampler[int] | None:
+        if not self._padded or eval_dataset is not self._layout.val:
+            return super()._get_eval_sampler(eval_dataset)
+        # Rows of similar lengths together: less padding, the same sums.
+        order = by_length(self._layout.val_lengths, self.args.eval_batch_size)
+        return order.tolist()  # type: ignore[no-any-return]  # a sampler is any iterable of numbers
+
+    @property
+    def _padded(self) -> bool:
+        return isinstance(self._layout.collator, PaddingCollator)
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
@@ -67,8 +104,29 @@ class TokenTrainer(Trainer):
         """One optimizer step's micro-batches and their supervised tokens on all ranks, metered."""
         batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
         for batch in batches:
-            self._meter.count(batch["attention_mask"], batch["labels"])
+            self._meter.count(row_lengths(batch), batch["labels"])
         return batches, items
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> Any:
+        """This micro-batch's share of the step's loss, times the ranks that gradients average.
+
+        `num_items_in_batch` are the supervised tokens of the whole step on all ranks: dividing by
+        them makes the gradient that of one big batch, however it was spread.
+        """
+        with self._forward_context():
+            outputs = model(**{key: value for key, value in inputs.items() if key != "items"})
+        if num_items_in_batch is None:
+            num_items_in_batch = supervised(inputs["labels"]).sum()
+        # A step without a supervised token has a loss of 0 and no gradient; 0 / 0 would end it all.
+        count = torch.as_tensor(num_items_in_batch).clamp(min=1)
+        loss = outputs["loss"] * (self.accelerator.num_processes / count)
+        return (loss, outputs) if return_outputs else loss
 
     def prediction_step(
         self,
@@ -77,21 +135,25 @@ class TokenTrainer(Trainer):
         prediction_loss_only: bool,
         ignore_keys: list[str] | None = None,
     ) -> tuple[None, torch.Tensor, torch.Tensor]:
-        """(None, statistics [B, 3], zeros [B, 1]): the Trainer gathers statistics, never logits.
+        """(None, statistics [items, 3], zeros [items, 1]): the Trainer gathers no logits.
 
-        It also drops the rows that were repeated to fill the last batch, so none counts twice.
+        It also drops the items that were repeated to fill the last batch, so none counts twice.
         """
         inputs = self._prepare_inputs(inputs)
-        labels = inputs.pop("labels")
+        items = inputs.pop("items")
         with torch.no_grad(), self.compute_loss_context_manager():
-            logits = model(**inputs)["logits"]
-        statistics = row_statistics(logits, labels)
+            scores = model(**inputs)["scores"]
+        chosen = supervised(inputs["labels"])
+        item_of = items[row_of_positions(inputs)[chosen]]
+        statistics = row_statistics(scores, item_of, int(items[-1]) + 1)
         return None, statistics, torch.zeros_like(statistics[:, :1])
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds throughput to a row of training metrics, then logs as the Trainer does."""
         if "loss" in logs:
             logs = logs | self._meter.row(self.accelerator.gather)
+            if self._compile_clock is not None:
+                logs["compile_seconds"] = self._compile_clock.seconds
         super().log(logs, start_time)
 
     def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
@@ -160,24 +222,22 @@ def build_trainer(
     Raises:
         ConfigError: the training rows do not fill one global batch.
     """
-    sizes = batch_sizes(training_args)
-    if len(data.train) < sizes.global_batch:
-        raise ConfigError(
-            Fault(
-                "hyperparameters.training_arguments",
-                f"{len(data.train)} training rows do not fill one global batch of "
-                f"{sizes.micro_batch} x {sizes.accumulation} x {sizes.slots} = "
-                f"{sizes.global_batch} rows",
-            )
-        )
+    if data.template.chat:
+        # What is saved with the model is the template that made its tokens.
+        tokenizer.chat_template = data.template.chat_template
+    isolated = bool(args.data.packing) and isolate_rows(language_model(model))
+    layout = lay_out(args.data, data, tokenizer, isolated, training_args.seed)
+    _check_global_batch(layout, batch_sizes(training_args))
+    if args.model.compile == "layers":
+        compile_layers(model)
     if core.latest_checkpoint is not None:
         training_args.resume_from_checkpoint = str(core.latest_checkpoint)
+    stochastic = args.tuning.weight_update == "stochastic"
     trainer = TokenTrainer(
         model=model,
         args=training_args,
-        train_dataset=data.train,
-        eval_dataset=data.val,
-        data_collator=PaddingCollator(int(tokenizer.pad_token_id)),
+        layout=layout,
+        activation_offloading=args.model.activation_offloading,
         processing_class=tokenizer,
         callbacks=[
             DetCallback(
@@ -188,8 +248,21 @@ def build_trainer(
             ),
             TensorBoardCallback(core.tensorboard_dir),
             ParameterReport(),
+            *([SameRounding()] if stochastic else []),
         ],
     )
     # Metrics go through DetCallback; printed dictionaries would be every row a second time.
     trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+def _check_global_batch(layout: Layout, sizes: BatchSizes) -> None:
+    if layout.order.rows < sizes.global_batch:
+        raise ConfigError(
+            Fault(
+                "hyperparameters.training_arguments",
+                f"{layout.order.rows} training rows (or blocks) do not fill one global batch of "
+                f"{sizes.micro_batch} x {sizes.accumulation} x {sizes.slots} = "
+                f"{sizes.global_batch}",
+            )
+        )

@@ -27,6 +27,10 @@ DEFAULTS: dict[str, Any] = {
     "report_to": "none",  # metrics go through DetCallback
     "disable_tqdm": True,
     "remove_unused_columns": False,
+    # Every trained parameter is used in every step: DDP need not search for others.
+    "ddp_find_unused_parameters": False,
+    # Kernels of Liger where use_liger_kernel asks for them; the loss is exact and chunked already.
+    "liger_kernel_config": {"fused_linear_cross_entropy": False, "cross_entropy": False},
     "include_for_metrics": [],
 }
 # Values that would be ignored, or break what every run promises.
@@ -120,6 +124,9 @@ def check_training_arguments(values: Mapping[str, Any], faults: Faults) -> None:
     if values.get("label_smoothing_factor"):
         reason = "not supported: the loss is the cross-entropy of the labels"
         faults.add(f"{SECTION}.label_smoothing_factor", reason)
+    if values.get("train_sampling_strategy", "random") != "random":
+        reason = "not supported: the order is the mixture's, the same for every number of ranks"
+        faults.add(f"{SECTION}.train_sampling_strategy", reason)
     if values.get("fsdp"):
         faults.add(f"{SECTION}.fsdp", "not supported here: use deepspeed_config, stage 3")
 
@@ -153,6 +160,7 @@ def make_training_arguments(
     from transformers import TrainingArguments
 
     options = {k: v for k, v in values.items() if k not in ("output_dir", "deepspeed")}
+    _check_packages(values, on_cpu)
     if on_cpu:
         options |= {"use_cpu": True, "dataloader_pin_memory": False}
     try:
@@ -163,3 +171,32 @@ def make_training_arguments(
         )
     except (ValueError, TypeError, ImportError) as error:
         raise ConfigError(Fault(SECTION, str(error).strip())) from error
+
+
+# Optional packages by the argument that needs them: (argument, part of its value, package, GPU).
+_PACKAGES = (
+    ("optim", "adamw_torch_8bit", "torchao==0.18.0", False),
+    ("optim", "adamw_torch_4bit", "torchao==0.18.0", False),
+    ("optim", "bnb", "bitsandbytes", True),
+    ("optim", "paged", "bitsandbytes", True),
+    ("use_liger_kernel", "True", "liger-kernel", True),
+)
+
+
+def _check_packages(values: Mapping[str, Any], on_cpu: bool) -> None:
+    """Raises a ConfigError where a package is missing here, or runs on GPUs only."""
+    from importlib.util import find_spec
+
+    faults = Faults()
+    for key, part, requirement, needs_gpu in _PACKAGES:
+        if part not in str(values.get(key, "")):
+            continue
+        where, package = f"{SECTION}.{key}", requirement.split("==")[0]
+        if needs_gpu and on_cpu:
+            hint = "; on a CPU use adamw_torch_8bit" if key == "optim" else ""
+            faults.add(where, f"{values[key]} runs on GPUs only ({package}){hint}")
+        elif find_spec(package.replace("-", "_")) is None:
+            faults.add(
+                where, f"{values[key]} needs a package that is missing: pip install {requirement}"
+            )
+    faults.raise_if_any()

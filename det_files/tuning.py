@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 METHODS = ("full", "lora")
+WEIGHT_UPDATES = ("float32", "stochastic")
 SECTION = "hyperparameters.tuning_arguments"
 
 
@@ -24,6 +25,14 @@ class TuningArguments:
     """The method and, for LoRA (Hu et al. 2021, arXiv:2106.09685), the shape of its adapters."""
 
     method: str = field(default="full", metadata={"choices": METHODS, "help": "what is trained"})
+    weight_update: str = field(
+        default="float32",
+        metadata={
+            "choices": WEIGHT_UPDATES,
+            "help": "float32: masters of trained weights; stochastic: none, bfloat16 weights are "
+            "rounded up or down at random, right on average",
+        },
+    )
     r: int = field(default=8, metadata={"minimum": 1, "help": "rank of the adapters"})
     lora_alpha: float = field(
         default=16, metadata={"exclusive_minimum": 0, "help": "adapters are scaled by alpha / r"}
@@ -42,7 +51,7 @@ def read_tuning_arguments(path: str, mapping: Mapping[str, Any], faults: Faults)
     read = check_mapping(path, mapping, fields_of(TuningArguments), faults)
     # Where full is one of several that are searched over, a trial that draws it is refused too.
     if any(method == "full" for _, method in representatives(read.get("method", "full"))):
-        for key in sorted(set(read) - {"method"}):
+        for key in sorted(set(read) - {"method", "weight_update"}):
             faults.add(f"{path}.{key}", "has no effect with method: full; did you mean lora?")
     return TuningArguments(**read)
 

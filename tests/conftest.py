@@ -17,6 +17,12 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_token_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tokens that tests and their trials make are kept apart from the user's."""
+    os.environ["DET_FILES_CACHE"] = str(tmp_path_factory.mktemp("tokens"))
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with a random float32 Llama of two layers and its tokenizer."""

@@ -13,6 +13,10 @@ TWICE = {
     "training_arguments__per_device_train_batch_size": 2,
 }
 ADAPTERS = {"tuning_arguments": {"method": "lora", "r": 4}}
+PACKED = {"data_arguments__packing": True}
+# A global batch is then 8 blocks of 96 tokens, of about three rows each.
+BLOCKED = {"data_arguments__packing": "blocks", "data_arguments__block_size": 96}
+COMPILED = {"model_arguments__compile": "layers"}
 
 
 def stage(name: str, **more: Any) -> dict[str, Any]:
@@ -29,11 +33,28 @@ FULL = {
     "stage 2 offloaded": stage("2_offload"),
     "stage 3": stage("3"),
     "stage 3 offloaded": stage("3_offload"),
+    "packed": PACKED,
+    "packed accumulated": PACKED | TWICE,
+    "packed stage 1": stage("1", **PACKED),
+    "packed stage 2": stage("2", **PACKED),
+    "packed stage 2 accumulated": stage("2", **PACKED, **TWICE),
+    "packed stage 3": stage("3", **PACKED),
+    "packed stage 3 accumulated": stage("3", **PACKED, **TWICE),
 }
 LORA = {
     "lora ddp": ADAPTERS,
     "lora stage 2": stage("2", **ADAPTERS),
     "lora stage 3": stage("3", **ADAPTERS),
+    "lora packed": ADAPTERS | PACKED,
+    "lora packed stage 2": stage("2", **ADAPTERS, **PACKED),
+    "lora packed stage 3": stage("3", **ADAPTERS, **PACKED),
+    "lora packed stage 2 compiled": stage("2", **ADAPTERS, **PACKED, **COMPILED),
+}
+BLOCKS = {
+    "blocks": BLOCKED,
+    "blocks accumulated": BLOCKED | TWICE,
+    "blocks stage 2": stage("2", **BLOCKED),
+    "blocks stage 3 accumulated": stage("3", **BLOCKED, **TWICE),
 }
 
 
@@ -41,13 +62,25 @@ LORA = {
 def one_rank(tmp_path_factory: pytest.TempPathFactory, run_trials: RunTrials) -> dict[str, Trial]:
     """The curves of one process without DeepSpeed, which all others must agree with."""
     four = TWICE | {"training_arguments__gradient_accumulation_steps": 4}
-    trials = {"full": {}, "lora": ADAPTERS, "accumulated": four}
+    trials = {
+        "full": {},
+        "lora": ADAPTERS,
+        "accumulated": four,
+        "packed": PACKED,
+        "packed accumulated": PACKED | four,
+        "packed compiled": PACKED | COMPILED,
+        "compiled with activation checkpointing": PACKED
+        | COMPILED
+        | {"training_arguments__activation_checkpointing": True},
+        "offloaded activations": PACKED | {"model_arguments__activation_offloading": True},
+        "blocks": BLOCKED,
+    }
     return run_trials(tmp_path_factory.mktemp("one"), 1, trials)
 
 
 @pytest.fixture(scope="module")
 def two_ranks(tmp_path_factory: pytest.TempPathFactory, run_trials: RunTrials) -> dict[str, Trial]:
-    return run_trials(tmp_path_factory.mktemp("two"), 2, FULL | LORA)
+    return run_trials(tmp_path_factory.mktemp("two"), 2, FULL | LORA | BLOCKS)
 
 
 def assert_same_curve(trial: Trial, reference: Trial) -> None:
@@ -60,8 +93,19 @@ def assert_same_curve(trial: Trial, reference: Trial) -> None:
         assert mine[metric] == pytest.approx(theirs[metric], rel=1e-5)
 
 
-def test_accumulation_on_one_rank(one_rank: dict[str, Trial]) -> None:
-    assert_same_curve(one_rank["accumulated"], one_rank["full"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "accumulated",
+        "packed",
+        "packed accumulated",
+        "packed compiled",
+        "compiled with activation checkpointing",
+        "offloaded activations",
+    ],
+)
+def test_on_one_rank(name: str, one_rank: dict[str, Trial]) -> None:
+    assert_same_curve(one_rank[name], one_rank["full"])
 
 
 @pytest.mark.parametrize("name", FULL)
@@ -72,3 +116,8 @@ def test_full_tuning(name: str, one_rank: dict[str, Trial], two_ranks: dict[str,
 @pytest.mark.parametrize("name", LORA)
 def test_lora(name: str, one_rank: dict[str, Trial], two_ranks: dict[str, Trial]) -> None:
     assert_same_curve(two_ranks[name], one_rank["lora"])
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_blocks(name: str, one_rank: dict[str, Trial], two_ranks: dict[str, Trial]) -> None:
+    assert_same_curve(two_ranks[name], one_rank["blocks"])

@@ -19,7 +19,7 @@ OPTIONS: dict[str, Any] = {
     "training_arguments__per_device_train_batch_size": 8,  # 16 of 40 rows a step: two an epoch
 }
 CASES: dict[str, dict[str, Any]] = {
-    "ddp": {},
+    "ddp, packed": {"data_arguments__packing": True},
     "stage 2, lora": {
         "deepspeed_config": "ds_configs/ds_config_stage_2.json",
         "tuning_arguments": {"method": "lora", "lora_dropout": 0.1},
@@ -61,9 +61,22 @@ def test_stop_and_resume_is_the_uninterrupted_run(
             assert got[step] == pytest.approx(values, rel=1e-6), f"{group} at step {step}"
 
 
-def test_resume_in_the_middle_of_a_later_epoch(run_trial: RunTrial, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["rows", "blocks of a mixture"])
+def test_resume_in_the_middle_of_a_later_epoch(
+    name: str, run_trial: RunTrial, tmp_path: Path, tiny_data: Path
+) -> None:
     """As after a kill: only the checkpoint of step 3 is there, and an epoch has two steps."""
+    mixture = [
+        {"path": str(tiny_data), "name": n, "weight": w} for n, w in (("a", 0.7), ("b", 0.3))
+    ]
+    blocks = {
+        "data_arguments__sources": mixture,
+        "data_arguments__packing": "blocks",
+        "data_arguments__block_size": 96,
+        "training_arguments__per_device_train_batch_size": 4,
+    }
     options = OPTIONS | CASES["stage 2, lora"] | {"training_arguments__save_total_limit": 9}
+    options |= blocks if name == "blocks of a mixture" else {}
     whole = run_trial(tmp_path / "whole", 2, **options)
     assert whole.code == 0, whole.output
     killed = shutil.copytree(tmp_path / "whole", tmp_path / "killed")

@@ -10,12 +10,14 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from det_files import throughput
-from det_files.losses import IGNORED
+from det_files.data.tokenization import IGNORED
 from det_files.throughput import ModelShape, ThroughputMeter, model_shape, peak_of
 from tiny import ARCHITECTURES
 
 CPU = torch.device("cpu")
-SHAPE = ModelShape(parameters=1000, trainable=1000, layers=2, hidden=8)
+SHAPE = ModelShape(
+    parameters=1000, trainable=1000, head=300, head_trainable=300, layers=2, attention=8
+)
 
 
 def one_rank(mine: torch.Tensor) -> torch.Tensor:
@@ -24,16 +26,23 @@ def one_rank(mine: torch.Tensor) -> torch.Tensor:
 
 def micro_batch() -> tuple[torch.Tensor, torch.Tensor]:
     """Two rows of 3 and 5 tokens; 1 and 2 of them are supervised, position 0 counts nothing."""
-    mask = torch.tensor([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]])
     labels = torch.full((2, 5), IGNORED)
     labels[0, 2], labels[1, 3:], labels[1, 0] = 7, 7, 7
-    return mask, labels
+    return torch.tensor([3, 5]), labels
 
 
-def test_flops_are_palms() -> None:
-    assert SHAPE.flops_per_token(10.0) == 6 * 1000 + 12 * 2 * 8 * 10
-    frozen = ModelShape(parameters=1000, trainable=10, layers=2, hidden=8)
-    assert frozen.flops_per_token(10.0) == 4 * 1000 + 2 * 10 + 12 * 2 * 8 * 10
+def test_flops_are_palms_where_all_is_trained_and_supervised() -> None:
+    # One row of 10 tokens: 6 a parameter and token, 12·L·A·S a token of which causality halves.
+    assert SHAPE.flops(10, 10, 100) == 10 * (6 * 1300 + 12 * 2 * 8 * 10 / 2)
+    # Two rows of 5 tokens attend to half as much.
+    assert SHAPE.flops(10, 10, 50) == 10 * (6 * 1300 + 12 * 2 * 8 * 5 / 2)
+
+
+def test_frozen_weights_and_unsupervised_tokens_cost_less() -> None:
+    adapters = ModelShape(
+        parameters=1000, trainable=10, head=300, head_trainable=0, layers=2, attention=8
+    )
+    assert adapters.flops(10, 4, 0) == 10 * (4 * 1000 + 2 * 10) + 4 * 4 * 300
 
 
 @pytest.mark.parametrize("tied", [False, True])
@@ -41,11 +50,21 @@ def test_an_embedding_table_counts_only_where_it_is_multiplied_with(tied: bool) 
     config = AutoConfig.for_model("llama", **ARCHITECTURES["llama"], tie_word_embeddings=tied)
     model = AutoModelForCausalLM.from_config(config)
     shape = model_shape(model)
-    matrices = sum(p.numel() for p in model.parameters())
-    if not tied:
-        matrices -= model.get_input_embeddings().weight.numel()
-    assert (shape.parameters, shape.trainable) == (matrices, matrices)
-    assert (shape.layers, shape.hidden) == (2, 32)
+    table = 384 * 32
+    body = sum(p.numel() for p in model.parameters()) - table * (1 if tied else 2)
+    assert shape == ModelShape(body, body, table, table, layers=2, attention=32)
+
+
+def test_adapters_are_what_is_trained() -> None:
+    import peft
+
+    config = AutoConfig.for_model("qwen3", **ARCHITECTURES["qwen3"] | {"head_dim": 16})
+    model = AutoModelForCausalLM.from_config(config)
+    adapters = peft.LoraConfig(task_type="CAUSAL_LM", r=2, target_modules=["q_proj"])
+    shape = model_shape(peft.get_peft_model(model, adapters))
+    assert shape.trainable == 2 * (2 * 32 + 2 * 64)
+    assert shape.head_trainable == 0
+    assert shape.attention == 64  # four heads of 16, wider than the hidden size
 
 
 @pytest.mark.parametrize(
@@ -76,7 +95,7 @@ def test_a_row_sums_ranks_and_starts_a_new_window(monkeypatch: pytest.MonkeyPatc
 
     def two_ranks(mine: torch.Tensor) -> torch.Tensor:
         other = mine.clone()
-        other[0, 3] *= 2
+        other[0, 4] *= 2
         return torch.cat([mine, other])
 
     row = meter.row(two_ranks)
@@ -84,7 +103,7 @@ def test_a_row_sums_ranks_and_starts_a_new_window(monkeypatch: pytest.MonkeyPatc
     assert row["tokens_per_second"] / row["supervised_tokens_per_second"] == pytest.approx(32 / 12)
     seconds = 32 / row["tokens_per_second"]
     assert 0.05 <= seconds < 2
-    flops = SHAPE.flops_per_token(32 / 8) * 32
+    flops = SHAPE.flops(32, 12, 4 * (9 + 25))
     assert row["mfu"] == pytest.approx(flops / seconds / (2 * 1e6))
     own = throughput.peak_memory_bytes(CPU)
     assert row["peak_memory_bytes"] == pytest.approx(2 * own, rel=0.2)

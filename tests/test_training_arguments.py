@@ -177,3 +177,30 @@ def test_where_files_can_be_made(tmp_path: Path) -> None:
 def test_what_would_break_a_promise_is_refused(given: dict[str, Any]) -> None:
     (fault,) = faults_of(given)
     assert fault.startswith(f"{next(iter(given))}: ")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {"optim": "adamw_bnb_8bit"},
+            "optim: adamw_bnb_8bit runs on GPUs only (bitsandbytes); on a",
+        ),
+        ({"optim": "paged_adamw_8bit"}, "optim: paged_adamw_8bit runs on GPUs only (bitsandbytes)"),
+        ({"use_liger_kernel": True}, "use_liger_kernel: True runs on GPUs only (liger-kernel)"),
+    ],
+)
+def test_what_needs_a_gpu_is_refused_on_a_cpu(
+    given: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=r"training_arguments") as raised:
+        make_training_arguments(resolved(given), None, tmp_path, on_cpu=True)
+    assert message in str(raised.value)
+
+
+def test_a_missing_package_is_named_with_its_pip_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"optim: .* missing: pip install torchao==0\.18\.0"):
+        make_training_arguments(resolved({"optim": "adamw_torch_8bit"}), None, tmp_path, True)

@@ -123,8 +123,8 @@ def test_many_mistakes_are_all_named_and_nothing_is_written(tmp_path: Path) -> N
             "per_device_train_batch_size x gradient_accumulation_steps x slots = 1 x 1 x 1 = 1",
         ),
         (
-            "hyperparameters.data_arguments.sources=[{path: a}, {path: b}]",
-            "hyperparameters.data_arguments.sources: ",
+            "hyperparameters.data_arguments.sources=[{path: a, weight: 1}, {path: b}]",
+            'hyperparameters.data_arguments.sources[1].weight: missing: "b" has no weight',
         ),
         (
             "hyperparameters.data_arguments.sources=[{path: a, dataset_name: b}]",

@@ -50,6 +50,22 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
         "hidden_dropout": 0.0,
         "attention_dropout": 0.0,
     },
+    # Windows shorter than the rows of most tests, and both kinds of what is done to logits.
+    "mistral": _LLAMA | {"sliding_window": 5},
+    "gemma": _LLAMA | {"head_dim": 8},
+    "gemma2": _LLAMA | {"head_dim": 8, "sliding_window": 5, "final_logit_softcapping": 2.0},
+    "gemma3_text": _LLAMA | {"head_dim": 8, "sliding_window": 5},
+    "cohere": _LLAMA | {"logit_scale": 0.25},
+    "granite": _LLAMA | {"logits_scaling": 4.0},
+    "cohere2": _LLAMA | {"logit_scale": 0.25, "sliding_window": 5},
+    "olmo2": _LLAMA,
+    "qwen2": _LLAMA,
+    "smollm3": _LLAMA | {"pad_token_id": 0},
+    "starcoder2": _LLAMA | {"residual_dropout": 0.0, "embedding_dropout": 0.0},
+    "phi": _LLAMA | {"resid_pdrop": 0.0, "embd_pdrop": 0.0},
+    "phi3": _LLAMA | {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "pad_token_id": 0},
+    "gpt_neox": _LLAMA | {"hidden_dropout": 0.0, "attention_dropout": 0.0},
+    "gptj": _GPT2 | {"rotary_dim": 4, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0},
 }
 
 

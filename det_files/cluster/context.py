@@ -61,6 +61,15 @@ class TrialCore:
     def is_chief(self) -> bool:
         return self.context.distributed.rank == 0
 
+    def agree_on(self, what: str, mine: str) -> None:
+        """Returns when every rank has come here; no collective of torch's times out meanwhile.
+
+        Raises:
+            ConfigError: the ranks have come with different values of `mine`.
+        """
+        if len(set(self.context.distributed.allgather(mine))) > 1:
+            raise ConfigError(f"the ranks do not have the same {what}: are all hosts' files alike?")
+
 
 @contextmanager
 def open_core(args: RunArgs) -> Iterator[TrialCore]:
@@ -79,6 +88,9 @@ def open_core(args: RunArgs) -> Iterator[TrialCore]:
     distributed = control_channel()
     rank = distributed.rank if distributed is not None else 0
     logging.basicConfig(level=logging.INFO if rank == 0 else logging.WARNING)
+    if rank:  # what is said of the data and the model is the same on every rank
+        for name in ("det_files.data", "det_files.loss_head"):
+            logging.getLogger(name).setLevel(logging.ERROR)
     if cluster_trial() is not None:
         os.environ.setdefault("DET_RETRY_CONFIG", json.dumps(MASTER_RETRIES))
         with core.init(distributed=distributed) as context:

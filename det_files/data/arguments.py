@@ -2,41 +2,111 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Any
 
+from det_files.data.weights import check_weights, parse_sources, weights_in_force
 from det_files.faults import Faults
-from det_files.hyperparameters import is_hyperparameter
-from det_files.schema import check_mapping, fields_of
+from det_files.hyperparameters import is_hyperparameter, representatives
+from det_files.schema import Field, check_mapping, fields_of, show
 
+SECTION = "hyperparameters.data_arguments"
 INPUT_PLACEHOLDER = "__input__"
 OUTPUT_PLACEHOLDER = "__output__"
-ROLES = ("input", "output", "text")
+ROLES = ("input", "output", "text", "messages")
+BLOCKS = "blocks"
+# What a source may say for itself, in place of the section.
+_PER_SOURCE = (
+    "input_format",
+    "output_format",
+    "max_input_tokens",
+    "max_output_tokens",
+    "max_train_samples",
+    "max_eval_samples",
+)
 
 
 @dataclass(frozen=True)
 class SourceArguments:
-    """One source of rows: a directory with train/, val/ and test/, or a dataset of the hub."""
+    """One source of rows: a directory with train/, val/ and test/, a file, or a hub dataset.
 
-    path: str | None = field(default=None, metadata={"help": "directory with train/ val/ test/"})
+    What is None is the section's, for the fields that both have.
+    """
+
+    path: str | None = field(
+        default=None, metadata={"help": "directory with train/ val/ test/, or one file of train"}
+    )
     dataset_name: str | None = field(default=None, metadata={"help": "hub id of a dataset"})
     dataset_config: str | None = field(default=None, metadata={"help": "the dataset's config name"})
+    streaming: bool = field(
+        default=False, metadata={"help": "read the hub's dataset without downloading it first"}
+    )
     columns: dict[str, str] = field(
         default_factory=dict,
-        metadata={"help": "{input: column, output: column}, or {text: column} for plain text"},
+        metadata={
+            "help": "{input: column, output: column}, {messages: column} for conversations, or "
+            "{text: column} for plain text"
+        },
     )
-    name: str | None = field(default=None, metadata={"help": "what reports call it"})
-    weight: float = field(
-        default=1.0, metadata={"help": "share of the mixture", "exclusive_minimum": 0}
+    name: str | None = field(
+        default=None,
+        metadata={
+            "help": "what mixture_weights and reports call it; default: the path's last part"
+        },
     )
+    weight: float | None = field(
+        default=None,
+        metadata={
+            "minimum": 0,
+            "help": "share of the training rows, over the sum of all weights; none: by its rows",
+        },
+    )
+    input_format: str | None = field(
+        default=None, metadata={"help": "template of the prompt, with __input__"}
+    )
+    output_format: str | None = field(
+        default=None, metadata={"help": "template of the answer, with __output__"}
+    )
+    max_input_tokens: int | None = field(
+        default=None, metadata={"minimum": 1, "help": "tokens kept of a row's input"}
+    )
+    max_output_tokens: int | None = field(
+        default=None, metadata={"minimum": 1, "help": "tokens kept of a row's output"}
+    )
+    max_train_samples: int | None = field(
+        default=None, metadata={"minimum": 1, "help": "rows of train used, the first ones"}
+    )
+    max_eval_samples: int | None = field(
+        default=None, metadata={"minimum": 1, "help": "rows of val used, the first ones"}
+    )
+
+    @property
+    def label(self) -> str:
+        """Its name: the one given, or the last part of its path or dataset name."""
+        return self.name or PurePath(self.path or self.dataset_name or "").name
 
 
 @dataclass(frozen=True)
 class DataArguments:
     """Where rows come from, how they become text, and where they are cut. Lengths are tokens."""
 
-    sources: list[SourceArguments] = field(default_factory=list)
+    sources: list[SourceArguments] = field(
+        default_factory=list, metadata={"help": 'a list, or "path:0.2,path2:0.8"'}
+    )
+    mixture_weights: dict[str, float] = field(
+        default_factory=dict,
+        metadata={"help": "{name of a source: its weight}, where a search varies them"},
+    )
+    mixture_stopping: str = field(
+        default="first_exhausted",
+        metadata={
+            "choices": ("first_exhausted", "all_exhausted"),
+            "help": "an epoch of a weighted mixture ends with its first or its last source",
+        },
+    )
     input_format: str = field(
         default=INPUT_PLACEHOLDER, metadata={"help": "template of the prompt, with __input__"}
     )
@@ -46,8 +116,8 @@ class DataArguments:
     chat_template: str = field(
         default="auto",
         metadata={
-            "choices": ("auto", "none"),
-            "help": "auto: the tokenizer's chat template where it has one; none: plain text",
+            "help": "auto: the tokenizer's chat template where it has one; none: plain text; or "
+            "the path of a .jinja file"
         },
     )
     max_input_tokens: int = field(
@@ -56,8 +126,23 @@ class DataArguments:
     max_output_tokens: int = field(
         default=1024, metadata={"minimum": 1, "help": "tokens kept of a row's output"}
     )
+    too_long: str = field(
+        default="error",
+        metadata={
+            "choices": ("cut", "drop", "error"),
+            "help": "what becomes of a row that is longer than the model's positions or a block",
+        },
+    )
+    packing: bool | str = field(
+        default=False,
+        metadata={
+            "help": "true: the rows of a micro-batch end to end, without padding; blocks: rows in "
+            "blocks of block_size tokens"
+        },
+    )
     block_size: int = field(
-        default=1024, metadata={"minimum": 2, "help": "tokens a block of plain text"}
+        default=1024,
+        metadata={"minimum": 2, "help": "tokens a block of plain text, or of packing: blocks"},
     )
     validation_split_percentage: float = field(
         default=5.0,
@@ -68,40 +153,104 @@ class DataArguments:
         },
     )
     max_train_samples: int | None = field(
-        default=None, metadata={"minimum": 1, "help": "rows of train used, the first ones"}
+        default=None,
+        metadata={"minimum": 1, "help": "rows of train used, the first of each source"},
     )
     max_eval_samples: int | None = field(
-        default=None, metadata={"minimum": 1, "help": "rows of val used, the first ones"}
+        default=None, metadata={"minimum": 1, "help": "rows of val used, the first of each source"}
     )
+    cache_dir: str | None = field(
+        default=None,
+        metadata={
+            "help": "directory of tokenized data; default: $DET_FILES_CACHE, or "
+            "~/.cache/det_files/tokens"
+        },
+    )
+
+    def settled_sources(self) -> list[SourceArguments]:
+        """The sources, with the section's values where they say nothing themselves."""
+        return [
+            dataclasses.replace(
+                source,
+                **{
+                    name: getattr(self, name)
+                    for name in _PER_SOURCE
+                    if getattr(source, name) is None
+                },
+            )
+            for source in self.sources
+        ]
+
+    def weights(self) -> list[float] | None:
+        """The sources' weights, which sum to 1; None where rows count alike."""
+        return weights_in_force(self.sources, self.mixture_weights)
 
 
 def read_data_arguments(path: str, mapping: Mapping[str, Any], faults: Faults) -> DataArguments:
     """Returns the typed arguments; notes every fault in them, sources and templates included."""
-    read = check_mapping(path, mapping, fields_of(DataArguments), faults)
-    read["sources"] = _read_sources(f"{path}.sources", mapping.get("sources"), faults)
+    fields = fields_of(DataArguments)
+    fields["sources"] = Field("sources", frozenset({"list", "str"}))
+    read = check_mapping(path, mapping, fields, faults)
+    read["sources"] = _read_sources(path, mapping, faults)
+    for where, value in _values(path, read, "chat_template"):
+        if value not in ("auto", "none") and not value.endswith(".jinja"):
+            expected = "expected auto, none, or the path of a .jinja file"
+            faults.add(where, f"{expected}, got {show(value)}")
+    for where, value in _values(path, read, "packing"):
+        if value != BLOCKS:
+            faults.add(where, f"expected one of false, true, {BLOCKS}, got {show(value)}")
+    _check_formats(path, read, faults)
+    if read.get("mixture_stopping") == "all_exhausted" and not _has_weights(read):
+        faults.add(f"{path}.mixture_stopping", "all_exhausted has no effect without weights")
+    return DataArguments(**read)
+
+
+def _has_weights(read: Mapping[str, Any]) -> bool:
+    weighted = [source for source in read["sources"] if source.weight is not None]
+    return bool(weighted or read.get("mixture_weights") or not read["sources"])
+
+
+def _values(path: str, read: Mapping[str, Any], key: str) -> Iterator[tuple[str, str]]:
+    """(place, string) of every string that an argument may become."""
+    for suffix, value in representatives(read.get(key)):
+        if isinstance(value, str):
+            yield f"{path}.{key}{suffix}", value
+
+
+def _check_formats(path: str, read: Mapping[str, Any], faults: Faults) -> None:
     for key, placeholder in (
         ("input_format", INPUT_PLACEHOLDER),
         ("output_format", OUTPUT_PLACEHOLDER),
     ):
-        template = read.get(key, placeholder)
-        if isinstance(template, str) and placeholder not in template:
-            faults.add(f"{path}.{key}", f"the template lacks its placeholder {placeholder}")
-    return DataArguments(**read)
+        for where, template in _values(path, read, key):
+            if placeholder not in template:
+                faults.add(where, f"the template lacks its placeholder {placeholder}")
 
 
-def _read_sources(path: str, value: Any, faults: Faults) -> list[SourceArguments]:
+def _read_sources(path: str, mapping: Mapping[str, Any], faults: Faults) -> list[SourceArguments]:
+    """The sources; where a search chooses among lists of them, all are checked, none returned."""
+    value, by_name = mapping.get("sources"), mapping.get("mixture_weights") or {}
     if not value:
-        faults.add(path, "missing: name a source, e.g. [{path: data/quickstart}]")
+        faults.add(f"{path}.sources", "missing: name a source, e.g. [{path: data/quickstart}]")
         return []
-    if not isinstance(value, list):
-        return []  # the wrong type is noted already
-    if len(value) > 1:
-        faults.add(path, f"one source is supported, got {len(value)}; mixtures do not exist yet")
-    return [
-        source
-        for i, item in enumerate(value)
-        if (source := _read_source(f"{path}[{i}]", item, faults))
-    ]
+    found: list[SourceArguments] = []
+    for suffix, candidate in representatives(value):
+        where, known_before = f"{path}.sources{suffix}", len(faults.found)
+        items = parse_sources(where, candidate, faults) if isinstance(candidate, str) else candidate
+        if not isinstance(items, list):
+            continue  # the wrong type is noted already
+        found = [
+            source
+            for i, item in enumerate(items)
+            if (source := _read_source(f"{where}[{i}]", item, faults))
+        ]
+        # A fault in the list itself would make every name in mixture_weights an unknown one.
+        if len(found) == len(items) and len(faults.found) == known_before:
+            for choice, weights in representatives(by_name):
+                if isinstance(weights, Mapping):
+                    at = f"{path}.mixture_weights{choice}"
+                    check_weights(where, found, at, weights, faults)
+    return [] if is_hyperparameter(value) else found
 
 
 def _read_source(path: str, item: Any, faults: Faults) -> SourceArguments | None:
@@ -114,12 +263,16 @@ def _read_source(path: str, item: Any, faults: Faults) -> SourceArguments | None
     read = check_mapping(path, item, fields_of(SourceArguments), faults)
     if (read.get("path") is None) == (read.get("dataset_name") is None):
         faults.add(path, "expected either path or dataset_name")
-    if read.get("dataset_config") and read.get("path"):
-        faults.add(f"{path}.dataset_config", "belongs to dataset_name, not to path")
+    for key in ("dataset_config", "streaming"):
+        if read.get(key) and read.get("path"):
+            faults.add(f"{path}.{key}", "belongs to dataset_name, not to path")
     columns = read.get("columns") or {}
     for role in columns if isinstance(columns, Mapping) else ():
         if role not in ROLES:
             faults.unknown(f"{path}.columns", role, ROLES)
-    if isinstance(columns, Mapping) and "text" in columns and len(columns) > 1:
-        faults.add(f"{path}.columns", "expected text alone (plain text), or input and output")
+    for role in ("text", "messages"):
+        if isinstance(columns, Mapping) and role in columns and len(columns) > 1:
+            expected = "expected text alone (plain text), messages alone, or input and output"
+            faults.add(f"{path}.columns", expected)
+    _check_formats(path, read, faults)
     return SourceArguments(**read) if len(faults.found) == known_before else None

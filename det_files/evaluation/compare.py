@@ -27,11 +27,9 @@ from pathlib import Path
 from typing import Any
 
 from det_files.args import RunArgs, experiment_facts
-from det_files.data.sources import Row, read_splits
-from det_files.data.templates import Template
-from det_files.data.tokenization import cut, encode_continuation, encode_prompt
 from det_files.evaluation.exact_match import ExactMatch, score
 from det_files.evaluation.generation import generate_answers
+from det_files.evaluation.questions import AskedRow, Question, make_questions, read_test_rows
 from det_files.evaluation.side_by_side import render_examples, render_scores
 from det_files.experiment import load_experiment
 from det_files.faults import ConfigError, Fault, exit_on_config_error
@@ -113,60 +111,33 @@ def go_where_it_ran(run: RunDirectory) -> None:
         os.chdir(directory)
 
 
-def read_test_rows(args: RunArgs, limit: int | None) -> list[Row]:
-    """Returns the (first `limit`) rows of the test split.
-
-    Raises:
-        ConfigError: there are none, or they lack answers to compare with.
-    """
-    rows = read_splits(args.data, args.facts.seed or 42).test[:limit]
-    if not rows or any("output" not in row for row in rows):
-        reason = "the test split has no rows" if not rows else "test rows lack their output"
-        raise ConfigError(Fault("hyperparameters.data_arguments.sources[0]", reason))
-    return rows
-
-
-def answer_rows(
-    model: Any, template: Template, rows: Sequence[Row], args: RunArgs, batch_size: int
-) -> Answers:
-    """Returns a model's scored answers to the rows, prompts made as in training."""
-    tokenizer = template.tokenizer
+def answer(model: Any, tokenizer: Any, questions: Sequence[Question], batch_size: int) -> Answers:
+    """Returns a model's scored answers to the questions."""
     started = time.monotonic()
-    prompts = [
-        encode_prompt(cut(row["input"], args.data.max_input_tokens, tokenizer)[0], template)
-        for row in rows
-    ]
-    limit = answer_tokens(template, rows)
+    longest = max(question.reference_tokens for question in questions)
+    limit = int(longest * ROOM_FOR_ANSWERS) + 1  # one for the end token
+    prompts = [question.prompt for question in questions]
     texts = generate_answers(model, tokenizer, prompts, max_new_tokens=limit, batch_size=batch_size)
-    references = [template.render_answer(row["output"]) for row in rows]
+    references = [question.reference for question in questions]
     seconds = time.monotonic() - started
     return Answers(texts, references, score(texts, references), limit, seconds)
 
 
-def answer_tokens(template: Template, rows: Sequence[Row]) -> int:
-    """Returns the tokens that an answer may have: the longest reference's, and some room."""
-    lengths = [
-        len(encode_continuation(template.render_answer(row["output"]), template.tokenizer))
-        for row in rows
-    ]
-    return int(max(lengths) * ROOM_FOR_ANSWERS) + 1  # one for the end token
-
-
 def answer_before_and_after(
-    finetuned: Finetuned, rows: Sequence[Row], batch_size: int
+    finetuned: Finetuned, rows: Sequence[AskedRow], batch_size: int
 ) -> tuple[Answers, Answers]:
     """Returns the answers of the base model and of the fine-tuned one."""
     args = finetuned.args
     model, tokenizer = load_model(args.model)
-    template = Template.of(args.data, tokenizer)
+    questions = make_questions(rows, args.data, tokenizer)
     if (finetuned.checkpoint / ADAPTER_FILE).is_file():
         from peft import PeftModel
 
         model = PeftModel.from_pretrained(model, finetuned.checkpoint)
         with model.disable_adapter():
-            base = answer_rows(model, template, rows, args, batch_size)
-        return base, answer_rows(model, template, rows, args, batch_size)
-    base = answer_rows(model, template, rows, args, batch_size)
+            base = answer(model, tokenizer, questions, batch_size)
+        return base, answer(model, tokenizer, questions, batch_size)
+    base = answer(model, tokenizer, questions, batch_size)
     del model
     gc.collect()  # two whole models need not fit at once
     # A checkpoint need not hold the tokenizer; training does not change it.
@@ -175,7 +146,7 @@ def answer_before_and_after(
         args.model, model_name_or_path=str(finetuned.checkpoint), tokenizer_name=tokenizer_name
     )
     model, _ = load_model(source)
-    return base, answer_rows(model, template, rows, args, batch_size)
+    return base, answer(model, tokenizer, questions, batch_size)
 
 
 def compare(
@@ -185,11 +156,11 @@ def compare(
     run = RunDirectory(run_dir)
     go_where_it_ran(run)
     finetuned = find_finetuned(run)
-    rows = read_test_rows(finetuned.args, limit)
+    rows = read_test_rows(finetuned.args.data, limit)
     print(f"answering {len(rows)} test rows, before and after fine-tuning", flush=True)
     base, after = answer_before_and_after(finetuned, rows, batch_size)
     shown = [
-        {"input": row["input"], "reference": reference, "base": before, "finetuned": now}
+        {"input": row.shown, "reference": reference, "base": before, "finetuned": now}
         for row, reference, before, now in zip(
             rows, base.references, base.texts, after.texts, strict=True
         )

@@ -1,0 +1,84 @@
+"""Questions: pairs and conversations of all sources, with the prompts of training."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from det_files.data.arguments import DataArguments, SourceArguments
+from det_files.evaluation.questions import make_questions, read_test_rows
+from det_files.faults import ConfigError
+
+PAIR = {"input": "one", "output": "two"}
+TURNS = [
+    {"role": role, "content": text}
+    for role, text in (("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d"))
+]
+
+
+@pytest.fixture
+def tokenizer(tiny_model: Path) -> PreTrainedTokenizerBase:
+    return AutoTokenizer.from_pretrained(tiny_model)
+
+
+def source(root: Path, *rows: Any, test: bool = True, **more: Any) -> SourceArguments:
+    for split in ("train", "test") if test else ("train",):
+        (root / split).mkdir(parents=True, exist_ok=True)
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (root / split / "a.jsonl").write_text(text)
+    return SourceArguments(path=str(root), **more)
+
+
+def test_the_last_turn_of_a_conversation_is_asked_for(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    args = DataArguments(
+        sources=[
+            source(tmp_path / "a", PAIR, input_format="Q: __input__", output_format="=__output__"),
+            source(tmp_path / "b", {"messages": TURNS}, output_format="=__output__"),
+        ]
+    )
+    rows = read_test_rows(args)
+    assert [(row.shown, row.answer) for row in rows] == [("one", "two"), ("c", "d")]
+    pair, conversation = make_questions(rows, args, tokenizer)
+    assert tokenizer.decode(pair.prompt) == (
+        "<|im_start|>user\nQ: one<|im_end|>\n<|im_start|>assistant\n"
+    )
+    assert tokenizer.decode(conversation.prompt) == (
+        "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nb<|im_end|>\n"
+        "<|im_start|>user\nc<|im_end|>\n<|im_start|>assistant\n"
+    )
+    assert (pair.reference, conversation.reference) == ("=two", "d")
+    assert conversation.reference_tokens == 1
+
+
+def test_a_limit_is_over_all_sources(tmp_path: Path) -> None:
+    sources = [source(tmp_path / name, PAIR, PAIR) for name in "ab"]
+    args = DataArguments(sources=sources)
+    assert len(read_test_rows(args)) == 4
+    rows = read_test_rows(args, 3)
+    assert [row.source.label for row in rows] == ["a", "a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"input": "one"}, "test rows lack their output, the first of them .*line 1"),
+        ({"messages": TURNS[:1]}, "test rows lack their output"),
+        ({"text": "one"}, "test rows lack their output"),
+    ],
+)
+def test_rows_without_an_answer_are_refused(
+    row: dict[str, Any], reason: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        read_test_rows(DataArguments(sources=[source(tmp_path, row)]))
+
+
+def test_no_test_split_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="the test split has no rows"):
+        read_test_rows(DataArguments(sources=[source(tmp_path, PAIR, test=False)]))

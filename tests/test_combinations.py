@@ -1,0 +1,94 @@
+"""Arguments that are right by themselves and wrong together, each named with its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from det_files.args import RunArgs, RunFacts
+from det_files.faults import ConfigError
+from det_files.resolution import resolve_or_raise
+
+ROOT = Path(__file__).parent.parent
+MODEL = {"model_name_or_path": "models/some"}
+LOW_BIT = {"optim": "adamw_torch_8bit"}
+
+
+def resolve(**sections: Any) -> RunArgs:
+    hyperparameters = {
+        "model_arguments": MODEL | sections.pop("model", {}),
+        "data_arguments": {"sources": [{"path": "data/quickstart"}]},
+        "tuning_arguments": sections.pop("tuning", {}),
+        "training_arguments": {"max_steps": 2} | sections.pop("training", {}),
+        **sections,
+    }
+    return resolve_or_raise(hyperparameters, [], RunFacts(), ROOT)
+
+
+def stage(number: str) -> str:
+    return f"ds_configs/ds_config_stage_{number}.json"
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        (
+            {"model": {"compile": "layers"}, "deepspeed_config": stage("3")},
+            "model_arguments.compile: layers cannot be compiled under ZeRO stage 3",
+        ),
+        (
+            {"model": {"compile": "layer"}},
+            'compile: expected one of none, layers, got "layer"; did you mean "layers"?',
+        ),
+        (
+            {"training": {"torch_compile": True}},
+            "training_arguments.torch_compile: compiles the whole model anew for many shapes; use "
+            "model_arguments.compile: layers",
+        ),
+        (
+            {
+                "tuning": {"weight_update": "stochastic"},
+                "training": LOW_BIT,
+                "model": {"dtype": "float32"},
+            },
+            "weight_update: stochastic rounds to bfloat16, and model_arguments.dtype is float32",
+        ),
+        (
+            {"tuning": {"weight_update": "stochastic"}},
+            "weight_update: stochastic needs training_arguments.optim of adamw_torch_8bit or",
+        ),
+        (
+            {
+                "tuning": {"weight_update": "stochastic"},
+                "training": LOW_BIT,
+                "deepspeed_config": stage("2"),
+            },
+            "weight_update: stochastic has no effect under DeepSpeed, which keeps float32 masters",
+        ),
+    ],
+)
+def test_refused(sections: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        resolve(**sections)
+    assert message in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["1", "2", "2_offload"])
+def test_layers_are_compiled_under_the_other_stages(name: str) -> None:
+    args = resolve(model={"compile": "layers"}, deepspeed_config=stage(name))
+    assert args.model.compile == "layers"
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_stochastic_updates_keep_weights_in_bfloat16(method: str) -> None:
+    plain = resolve(tuning={"method": method}, training=LOW_BIT)
+    assert plain.float32_adapters
+    assert "optim_args" not in plain.training
+    args = resolve(tuning={"method": method, "weight_update": "stochastic"}, training=LOW_BIT)
+    assert (args.load_dtype, args.float32_adapters) == ("bfloat16", False)
+    assert args.training["optim_args"] == "bf16_stochastic_round=True"
+    given = LOW_BIT | {"optim_args": "block_size=128"}
+    args = resolve(tuning={"weight_update": "stochastic"}, training=given)
+    assert args.training["optim_args"] == "block_size=128,bf16_stochastic_round=True"
