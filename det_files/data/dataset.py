@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from det_files.data.arguments import BLOCKS, SECTION, DataArguments, SourceArguments
-from det_files.data.examples import Blocks, Examples, Part, Rows
+from det_files.data.examples import Examples, Part, Rows, TextBlocks
 from det_files.data.mixture import MixtureOrder
 from det_files.data.sources import Split, open_source
 from det_files.data.split_tokens import Bound, split_tokens, tokenizer_fingerprint
@@ -204,10 +204,10 @@ class _Loader:
             raise ConfigError(Fault(split.section, reason))
         return part
 
-    def _blocks(self, split: Split, entry: Entry, numbers: np.ndarray | None) -> Blocks:
+    def _blocks(self, split: Split, entry: Entry, numbers: np.ndarray | None) -> TextBlocks:
         """Blocks no longer than the model's positions, or a fault where that was not asked for."""
         size, positions = self._args.block_size, self._positions
-        blocks = Blocks(entry, size, numbers)
+        blocks = TextBlocks(entry, size, numbers)
         longest = int(blocks.lengths.max(initial=0))
         if positions is None or longest <= positions:
             return blocks
@@ -215,7 +215,7 @@ class _Loader:
         if self._args.too_long == "error":
             raise ConfigError(Fault(split.section, f"{reason}: lower block_size"))
         logger.warning("data: %s, %s: %s and are made shorter", split.section, split.name, reason)
-        return Blocks(entry, positions, numbers)
+        return TextBlocks(entry, positions, numbers)
 
 
 class _NoRows:

@@ -46,7 +46,7 @@ class Rows:
         return tokens, self._entry.learned[start:stop].astype(bool)
 
 
-class Blocks:
+class TextBlocks:
     """Documents of an entry, end to end, in blocks of `block_size` tokens; the last is shorter.
 
     Every token of a block but its first is learned. A block of one token would teach nothing and

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.utils.data import Dataset
 
-from det_files.data.arguments import DataArguments
+from det_files.data.arguments import BLOCKS, DataArguments
 from det_files.data.collator import Item, PackingCollator, PaddingCollator
 from det_files.data.dataset import TrainingData
 from det_files.data.mixture import MixtureOrder
@@ -65,7 +65,7 @@ def lay_out(
         collator = PackingCollator(padding, multiple)
     elif args.packing:
         logger.warning("packed rows would see one another in this architecture: padded instead")
-    if args.packing != "blocks":
+    if args.packing != BLOCKS:
         lengths = (data.train.lengths, data.val.lengths)
         return Layout(data.train, data.val, data.order, *lengths, collator)
     blocks = Blocks(data.train, data.order, args.block_size, seed, mixture=len(args.sources) > 1)

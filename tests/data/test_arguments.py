@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from det_files.data.arguments import DataArguments, SourceArguments, read_data_arguments
+from det_files.data.arguments import DataArguments, SourceArguments
+from det_files.data.reading import read_data_arguments
 from det_files.faults import Faults
 
 PATH = "hyperparameters.data_arguments"

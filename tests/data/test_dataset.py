@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from transformers import AutoConfig, PreTrainedTokenizerBase
 
-from det_files.data.arguments import DataArguments, SourceArguments, read_data_arguments
+from det_files.data.arguments import DataArguments, SourceArguments
 from det_files.data.dataset import TrainingData, load_data, split_off
+from det_files.data.reading import read_data_arguments
 from det_files.faults import ConfigError, Faults
 
 ROOT = Path(__file__).resolve().parents[2]

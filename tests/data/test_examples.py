@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from det_files.data.examples import Blocks, Examples, Rows
+from det_files.data.examples import Examples, Rows, TextBlocks
 from det_files.data.token_cache import TokenCache
 from det_files.data.token_entry import Entry, EntryWriter
 
@@ -49,7 +49,7 @@ def test_a_row_is_two_tensors_and_its_unlearned_places_are_marked(tmp_path: Path
 def test_parts_stand_one_behind_the_other(tmp_path: Path) -> None:
     first = Rows(entry_of(tmp_path / "a", [[1, 2], [3, 4], [5, 6]]), np.array([2, 0]))
     none = Rows(entry_of(tmp_path / "b", []))
-    blocks = Blocks(entry_of(tmp_path / "c", DOCUMENTS), 8)
+    blocks = TextBlocks(entry_of(tmp_path / "c", DOCUMENTS), 8)
     examples = Examples([first, none, blocks])
     assert examples.sizes == [2, 0, 3]
     assert [example["input_ids"].tolist() for example in examples] == [
@@ -70,7 +70,7 @@ def test_blocks_are_the_stream_cut_up(size: int, numbers: list[int] | None, tmp_
     expected = [stream[i : i + size] for i in range(0, len(stream), size)]
     expected = [block for block in expected if len(block) > 1]  # one token teaches nothing
     of = None if numbers is None else np.array(numbers, dtype=np.int64)
-    examples = Examples([Blocks(entry_of(tmp_path, DOCUMENTS), size, of)])
+    examples = Examples([TextBlocks(entry_of(tmp_path, DOCUMENTS), size, of)])
     assert listed(examples) == [
         {"input_ids": block, "labels": [-100, *block[1:]]} for block in expected
     ]

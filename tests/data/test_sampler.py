@@ -18,7 +18,7 @@ from det_files.data.collator import PaddingCollator
 from det_files.data.layout import Layout
 from det_files.data.mixture import MixtureOrder
 from det_files.data.sampler import GlobalBatchSampler, by_length, by_tokens
-from det_files.training import TokenTrainer
+from det_files.trainer import TokenTrainer
 
 
 def sampler(

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from det_files.data.arguments import DataArguments, read_data_arguments
+from det_files.data.arguments import DataArguments
+from det_files.data.reading import read_data_arguments
 from det_files.entrypoint import flags_to_hyperparameters
 from det_files.faults import Faults
 

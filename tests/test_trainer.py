@@ -19,7 +19,7 @@ from det_files.data.layout import Layout
 from det_files.data.mixture import MixtureOrder
 from det_files.data.packing import Blocks
 from det_files.data.tokenization import IGNORED, Example
-from det_files.training import TokenTrainer
+from det_files.trainer import TokenTrainer
 
 COLLATORS = {
     "padded": PaddingCollator(0),
@@ -155,13 +155,13 @@ import subprocess
 import sys
 from pathlib import Path
 from transformers import LlamaConfig, LlamaForCausalLM
-import test_training
+import test_trainer
 model = LlamaForCausalLM(LlamaConfig(
     vocab_size=128_000, hidden_size=16, intermediate_size=16, num_hidden_layers=1,
     num_attention_heads=2, use_cache=False, tie_word_embeddings=True))
 model.save_pretrained(sys.argv[1])
-made = test_training.trainer(Path(sys.argv[1]), Path(sys.argv[1]), "packed",
-                             rows=test_training.Rows(2000, 8), per_device_eval_batch_size=32)
+made = test_trainer.trainer(Path(sys.argv[1]), Path(sys.argv[1]), "packed",
+                             rows=test_trainer.Rows(2000, 8), per_device_eval_batch_size=32)
 made.evaluate(torch.utils.data.Subset(made.eval_dataset, range(2)))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 made.evaluate()
