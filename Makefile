@@ -1,5 +1,5 @@
 # make setup | quickstart | test | test-determined-0.37 | check | bench | clean. Set-up goes to .venv and
-# models/, DeepSpeed's operators to ~/.cache/torch_extensions; nothing else is touched.
+# models/, DeepSpeed's operators to ~/.cache/torch_extensions, tokens to ~/.cache/det_files.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
@@ -78,11 +78,16 @@ check: machine .venv/installed
 	$(BIN)/yamllint --strict .
 	$(BIN)/python -m det_files.validate experiments
 
+# ../shared/data/gsm8k, say, is more like what people train on: make BENCH_DATA=DIR bench
+BENCH_DATA ?= data/quickstart
 bench: setup
 	$(BIN)/python -m benchmarks.load_memory --model $(MODEL)
 	$(BIN)/python -m benchmarks.upload_memory
 	$(BIN)/python -m benchmarks.callback
 	$(BIN)/python -m benchmarks.callback --model $(MODEL) --steps 6
+	$(BIN)/python -m benchmarks.data --model $(MODEL) --data $(BENCH_DATA)
+	$(BIN)/python -m benchmarks.throughput --model $(MODEL) --data $(BENCH_DATA)
+	$(BIN)/python -m benchmarks.throughput --model $(MODEL) --data $(BENCH_DATA) --method full
 
 clean:
 	rm -rf .mypy_cache .ruff_cache .pytest_cache
