@@ -99,20 +99,16 @@ class _ModelForward:
             logits = self._original(*args, **self._kept(chosen), **inputs)["logits"]
             if logits.shape[:2] == labels.shape:  # all of them came
                 logits = logits[chosen]
-            return _losses(_IdentityHead(), logits.reshape(-1, logits.shape[-1]), targets)
-        hidden = self._model.base_model(*args, **inputs)[0]
-        return _losses(self._head, hidden[chosen], targets)
+            found = _of_logits(logits.reshape(-1, logits.shape[-1]), targets, LogitScaling())
+        else:
+            hidden = self._model.base_model(*args, **inputs)[0]
+            found = self._head(hidden[chosen], targets=targets)
+        return TokenLosses(loss=found) if torch.is_grad_enabled() else TokenLosses(scores=found)
 
     def _kept(self, chosen: torch.Tensor) -> dict[str, torch.Tensor]:
         """The argument by which newer models of transformers compute chosen logits alone."""
         takes = "logits_to_keep" in inspect.signature(self._original).parameters
         return {"logits_to_keep": chosen} if takes else {}
-
-
-def _losses(head: Callable[..., torch.Tensor], hidden: torch.Tensor, targets: Any) -> TokenLosses:
-    if torch.is_grad_enabled():
-        return TokenLosses(loss=head(hidden, targets=targets))
-    return TokenLosses(scores=head(hidden, targets=targets))
 
 
 class _HeadForward:
@@ -130,25 +126,17 @@ class _HeadForward:
             return self._original(hidden)
         head = self._head
         if type(head) is not nn.Linear:  # an adapter on it, say: its own forward must run
-            return _IdentityHead(self._scaling)(self._original(hidden), targets=targets)
+            return _of_logits(self._original(hidden), targets, self._scaling)
         losses = summed_cross_entropy if torch.is_grad_enabled() else position_scores
         return losses(hidden, head.weight, head.bias, targets, self._scaling)
 
 
-class _IdentityHead:
-    """For output layers of other kinds: takes [N, V] logits, all of them at once."""
-
-    def __init__(self, scaling: LogitScaling | None = None) -> None:
-        self._scaling = scaling
-
-    def __call__(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        logits = logits.float()
-        if self._scaling is not None:
-            logits = logits * self._scaling.scale
-            if (cap := self._scaling.cap) is not None:
-                logits = (logits / cap).tanh() * cap
-        reduction = "sum" if torch.is_grad_enabled() else "none"
-        loss = nn.functional.cross_entropy(logits, targets, reduction=reduction)
-        if reduction == "sum":
-            return loss
-        return torch.stack([loss, (logits.argmax(-1) == targets).float()])
+def _of_logits(logits: torch.Tensor, targets: torch.Tensor, scaling: LogitScaling) -> torch.Tensor:
+    """Losses from [N, V] logits, all of them at once: for output layers of other kinds."""
+    logits = logits.float() * scaling.scale
+    if scaling.cap is not None:
+        logits = (logits / scaling.cap).tanh() * scaling.cap
+    if torch.is_grad_enabled():
+        return nn.functional.cross_entropy(logits, targets, reduction="sum")
+    loss = nn.functional.cross_entropy(logits, targets, reduction="none")
+    return torch.stack([loss, (logits.argmax(-1) == targets).float()])

@@ -14,6 +14,7 @@ from determined.common import storage
 
 from det_files.cluster.checkpoints import DamagedCheckpoint, check_whole
 from det_files.cluster.manifest import METADATA_FILE, missing_files
+from det_files.durable import sync_directory
 from det_files.faults import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -80,7 +81,7 @@ class DirectoryCheckpointContext(core.DummyCheckpointContext):
             )
         _flush(unfinished)
         unfinished.rename(self.directory / storage_id)
-        _flush_directory(self.directory)
+        sync_directory(self.directory)
         logger.info("saved checkpoint %s", self.directory / storage_id)
         self._remove_old()
 
@@ -156,12 +157,4 @@ def _flush(directory: Path) -> None:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-        _flush_directory(Path(parent))
-
-
-def _flush_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync_directory(Path(parent))

@@ -47,12 +47,3 @@ class NpyFile:
         self._stream.flush()
         os.fsync(self._stream.fileno())
         self._stream.close()
-
-
-def sync_directory(directory: Path) -> None:
-    """Brings the names in a directory to disk."""
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -28,8 +28,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from det_files.data.npy_file import sync_directory
 from det_files.data.token_entry import Damaged, Entry, EntryWriter, read_entry
+from det_files.durable import sync_directory
 
 logger = logging.getLogger(__name__)
 

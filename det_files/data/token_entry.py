@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from det_files.data.npy_file import NpyFile, sync_directory
+from det_files.data.npy_file import NpyFile
+from det_files.durable import sync_directory
 
 _ARRAYS = {"tokens": "<i4", "learned": "|u1", "offsets": "<i8", "learned_counts": "<i4"}
 
