@@ -6,10 +6,11 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -21,6 +22,16 @@ SHARED = ROOT.parent / "shared"
 def own_token_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Tokens that tests and their trials make are kept apart from the user's."""
     os.environ["DET_FILES_CACHE"] = str(tmp_path_factory.mktemp("tokens"))
+
+
+@pytest.fixture(autouse=True)
+def own_environment(own_token_cache: None) -> Iterator[None]:
+    """What a test, or the code under it, sets in the environment ends with the test.
+
+    Joining a process group sets RANK and more, and the next test's processes would wait for them.
+    """
+    with mock.patch.dict(os.environ):
+        yield
 
 
 @pytest.fixture(scope="session")

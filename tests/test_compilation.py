@@ -10,6 +10,7 @@ import pytest
 import torch
 from test_trainer import trainer
 from torch import nn
+from torch._inductor.utils import fresh_cache
 
 from det_files.compilation import CompileClock, compile_layers, is_compiled, repeated_layers
 from det_files.faults import ConfigError
@@ -19,7 +20,8 @@ from tiny import ARCHITECTURES
 @pytest.fixture(autouse=True)
 def nothing_compiled_before() -> Iterator[None]:
     torch._dynamo.reset()
-    yield
+    with fresh_cache():  # nor by an earlier session, on disk
+        yield
     torch._dynamo.reset()
 
 

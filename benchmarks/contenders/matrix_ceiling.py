@@ -13,14 +13,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks import machine
-from benchmarks.contenders.pacing import Commands, Reports, peak_bytes
-from benchmarks.contenders.work import Contender, Work
+from benchmarks.contenders.pacing import Assignment, peak_bytes
 
 _REPEATS = 3
 
@@ -88,17 +86,11 @@ def _seconds(product: Callable[[], Any], device: str) -> float:
     return (time.perf_counter() - start) / _REPEATS
 
 
-def run(
-    work: Work,
-    contender: Contender,
-    place: Path,
-    commands: Commands,
-    reports: Reports,
-    began: float,
-) -> None:
+def run(given: Assignment) -> None:
     """Reports each pass over all shapes as a step of `tokens_per_step` tokens."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    work, reports = given.work, given.reports
     config = AutoConfig.from_pretrained(work.model)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
@@ -108,7 +100,7 @@ def run(
     flops = sum(layer.flops(3 if full else 2) for layer in layers)
     reports.send("ready", layers=[vars(layer) for layer in layers], flops=flops)
     while True:
-        commands.next_step()
+        given.commands.next_step()
         start, cpu = time.perf_counter(), machine.cpu_seconds()
         seconds = sum(product_seconds(layer, dtype, work.device, full) for layer in layers)
         # A layer stands for `count` of them, so that a pass takes less time than it reports.

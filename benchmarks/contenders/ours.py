@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contenders.pacing import Commands, Pacer, Reports
+from benchmarks.contenders.pacing import Assignment, Pacer
 from benchmarks.contenders.work import LORA, Contender, Work, training_arguments
 from det_files.args import RunArgs, RunFacts
 from det_files.cluster.context import open_core
@@ -42,18 +42,11 @@ def hyperparameters(work: Work, contender: Contender, cache: Path) -> dict[str, 
     }
 
 
-def run(
-    work: Work,
-    contender: Contender,
-    place: Path,
-    commands: Commands,
-    reports: Reports,
-    began: float,
-) -> None:
-    """Trains; the token cache, empty at first, and results lie in `place`."""
-    given = hyperparameters(work, contender, place / "tokens")
-    facts = RunFacts(name="throughput", slots=1, trial_dir=place / "trial")
-    args = resolve_or_raise(given, [], facts, Path.cwd())
+def run(given: Assignment) -> None:
+    """Trains; the token cache, empty at first, and results lie in its place."""
+    values = hyperparameters(given.work, given.contender, given.place / "tokens")
+    facts = RunFacts(name="throughput", slots=1, trial_dir=given.place / "trial")
+    args = resolve_or_raise(values, [], facts, Path.cwd())
     with open_core(args) as core:
         training_args = make_training_arguments(
             args.training, args.deepspeed, core.output_dir, core.on_cpu
@@ -62,9 +55,7 @@ def run(
         data, prepared, aside_s = _timed_data(args, tokenizer, model, training_args.seed)
         model = apply_tuning(model, args.tuning, training_args.seed, args.float32_adapters)
         trainer = build_trainer(args, training_args, model, tokenizer, data, core)
-        compiled = contender.compiled != "none"
-        pacer = Pacer(commands, reports, began, prepared, compiled, aside_s)
-        pacer.attach(trainer)
+        Pacer(given, prepared, aside_s).attach(trainer)
         trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
 
 

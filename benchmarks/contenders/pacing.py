@@ -13,6 +13,7 @@ import os
 import sys
 import time
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -21,6 +22,7 @@ from transformers import Trainer, TrainerCallback
 
 from benchmarks import machine
 from benchmarks.contenders.rows import IGNORED
+from benchmarks.contenders.work import Contender, Work
 
 
 class Reports:
@@ -59,30 +61,39 @@ class Commands:
         self._steps -= 1
 
 
+@dataclass(frozen=True)
+class Assignment:
+    """What a process is to do, and who tells it when.
+
+    Attributes:
+        place: a directory of its own.
+        commands: when a step may begin.
+        reports: where what was measured goes.
+        began: when the process was started, time.time().
+    """
+
+    work: Work
+    contender: Contender
+    place: Path
+    commands: Commands
+    reports: Reports
+    began: float
+
+
 class Pacer(TrainerCallback):
     """Holds the Trainer before each step, counts what it trains on, and reports."""
 
-    def __init__(
-        self,
-        commands: Commands,
-        reports: Reports,
-        began: float,
-        facts: dict[str, Any],
-        compiled: bool,
-        aside_s: float = 0.0,
-    ) -> None:
-        """Reports on `reports`, and lets `commands` decide.
+    def __init__(self, given: Assignment, facts: dict[str, Any], aside_s: float = 0.0) -> None:
+        """Reports what it measures of `given`.
 
         Args:
-            commands: when a step may begin.
-            reports: where what was measured goes.
-            began: when the process was started, time.time().
+            given: whose commands decide.
             facts: what goes with `ready`.
-            compiled: whether to add up the seconds of compiling.
             aside_s: seconds that went to the benchmark itself, on the way to the first step.
         """
-        self._commands, self._reports, self._began, self._facts = commands, reports, began, facts
-        self._clock = _compile_clock() if compiled else None
+        self._commands, self._reports, self._began = given.commands, given.reports, given.began
+        self._facts = facts
+        self._clock = _compile_clock() if given.contender.compiled != "none" else None
         self._aside_s = aside_s
         self._resumed: float | None = None
         self._cpu = 0.0

@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Any
 
-from benchmarks.contenders.pacing import Commands, Pacer, Reports
+from benchmarks.contenders.pacing import Assignment, Pacer
 from benchmarks.contenders.rows import IGNORED, read_rows, tokenize
 from benchmarks.contenders.work import LORA, Contender, Work, training_arguments
 
 
-def run(
-    work: Work,
-    contender: Contender,
-    place: Path,
-    commands: Commands,
-    reports: Reports,
-    began: float,
-) -> None:
+def run(given: Assignment) -> None:
     """Trains as transformers' documentation shows it."""
     from transformers import DataCollatorForSeq2Seq, Trainer, TrainingArguments
 
+    work, contender = given.work, given.contender
     tokenizer = load_tokenizer(work)
     model = load_model(work, contender)
     if work.method == "lora":
@@ -33,12 +26,12 @@ def run(
     facts = {"preparation_s": time.perf_counter() - start}
     trainer = Trainer(
         model=model,
-        args=TrainingArguments(**peer_arguments(work, contender, place)),
+        args=TrainingArguments(**peer_arguments(given)),
         train_dataset=dataset,
         data_collator=DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=IGNORED),
         processing_class=tokenizer,
     )
-    Pacer(commands, reports, began, facts, contender.compiled != "none").attach(trainer)
+    Pacer(given, facts).attach(trainer)
     trainer.train()
 
 
@@ -70,13 +63,13 @@ def load_model(work: Work, contender: Contender, **options: Any) -> Any:
     return model
 
 
-def peer_arguments(work: Work, contender: Contender, place: Path) -> dict[str, Any]:
+def peer_arguments(given: Assignment) -> dict[str, Any]:
     """Arguments of a Trainer that is not ours; nothing is logged, which costs time."""
-    return training_arguments(work, contender) | {
-        "output_dir": str(place / "output"),
-        "bf16": contender.autocast,
+    return training_arguments(given.work, given.contender) | {
+        "output_dir": str(given.place / "output"),
+        "bf16": given.contender.autocast,
         "gradient_checkpointing": False,
-        "dataloader_pin_memory": not work.on_cpu,
+        "dataloader_pin_memory": not given.work.on_cpu,
         "logging_strategy": "no",
         "report_to": "none",
         "disable_tqdm": True,

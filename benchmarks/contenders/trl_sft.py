@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import machine
-from benchmarks.contenders.pacing import Commands, Pacer, Reports
+from benchmarks.contenders.pacing import Assignment, Pacer
 from benchmarks.contenders.padded_trainer import load_model, load_tokenizer, peer_arguments
 from benchmarks.contenders.rows import prompt_completion, read_rows
 from benchmarks.contenders.work import LORA, Contender, Work
@@ -25,24 +25,18 @@ def missing() -> str | None:
     return f"TRL is not installed, and the comparison goes on without it: pip install {REQUIREMENT}"
 
 
-def run(
-    work: Work,
-    contender: Contender,
-    place: Path,
-    commands: Commands,
-    reports: Reports,
-    began: float,
-) -> None:
+def run(given: Assignment) -> None:
     """Trains on prompt and completion, of which the completion is learned."""
     import peft
     from trl import SFTConfig
 
+    work, contender = given.work, given.contender
     if contender.compiled == "layers":
         # What `accelerate config` would set; TrainingArguments have no argument for it.
         os.environ["ACCELERATE_DYNAMO_USE_REGIONAL_COMPILATION"] = "true"
     tokenizer = load_tokenizer(work)
     model = load_model(work, contender, **_attention(work, contender))
-    arguments = peer_arguments(work, contender, place) | {
+    arguments = peer_arguments(given) | {
         "torch_compile": contender.compiled != "none",
         **layout_arguments(contender.layout, work.block_size),
     }
@@ -59,7 +53,7 @@ def run(
         else None,
     )
     facts = {"preparation_s": reading_s + trainer.preparation_s}
-    Pacer(commands, reports, began, facts, contender.compiled != "none").attach(trainer)
+    Pacer(given, facts).attach(trainer)
     trainer.train()
 
 

@@ -148,7 +148,9 @@ def of_ours(work: Work, compiled: bool) -> list[Contender]:
     # As RunArgs.load_dtype has it: only full tuning keeps float32 weights.
     weights = "bfloat16" if bfloat16 and work.method == "lora" else "float32"
     return [
-        Contender(OURS, layout, weights, bfloat16, compiled=how)
+        Contender(OURS, layout, weights, bfloat16, parts, how)
         for how in (("none", "layers") if compiled else ("none",))
         for layout in ("padding_free", "blocks")
+        for parts in (1, 2)
+        if work.items_per_step(layout) >= parts
     ]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.contenders.work import CEILING, OURS, PADDED, TRL, from_mapping
 
-# Each has `run(work, contender, place, commands, reports, began)`.
+# Each has `run(assignment)`.
 MODULES = {
     OURS: "benchmarks.contenders.ours",
     TRL: "benchmarks.contenders.trl_sft",
@@ -34,14 +34,14 @@ def main() -> None:
 
     import torch
 
-    from benchmarks.contenders.pacing import Commands, Reports, private_stream
+    from benchmarks.contenders.pacing import Assignment, Commands, Reports, private_stream
 
     reports = Reports(private_stream(options.reports))
     torch.set_num_threads(work.threads)
     module = importlib.import_module(MODULES[contender.family])
     place = options.specification.parent
     try:
-        module.run(work, contender, place, Commands(), reports, options.began)
+        module.run(Assignment(work, contender, place, Commands(), reports, options.began))
     except Exception as error:
         lines = str(error).strip().splitlines() or [""]
         reports.send("failed", error=f"{type(error).__name__}: {lines[0][:300]}")

@@ -10,6 +10,7 @@ from typing import Any
 import determined
 import pytest
 from determined._info import ClusterInfo
+from forked_ranks import on_two_ranks
 
 from det_files.args import RunArgs, RunFacts
 from det_files.cluster.checkpoint_directory import DirectoryCheckpointContext
@@ -157,3 +158,20 @@ def test_a_notebook_of_a_cluster_is_not_a_trial(
     monkeypatch.setattr(determined._info, "_info", notebook)
     with open_core(run_args(tmp_path)) as core:
         assert core.tensorboard_dir == tmp_path / "tensorboard"
+
+
+@pytest.mark.parametrize("alike", [True, False])
+def test_ranks_with_different_data_are_refused_together(tmp_path: Path, alike: bool) -> None:
+    def agree(rank: int) -> str:
+        with open_core(run_args(tmp_path / "trial")) as core:
+            try:
+                core.agree_on("data", "a" if alike else f"a{rank}")
+            except ConfigError as error:
+                return str(error)
+            return "agreed"
+
+    said = on_two_ranks(agree)
+    words = (
+        "agreed" if alike else "the ranks do not have the same data: are all hosts' files alike?"
+    )
+    assert [words in answer for answer in said] == [True, True]

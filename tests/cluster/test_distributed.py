@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import socket
 from typing import Any
 
 import pytest
+from forked_ranks import on_two_ranks
 
 from det_files.cluster.distributed import (
     control_channel,
@@ -47,57 +45,31 @@ def test_a_launcher_that_does_not_tell_ranks_apart_is_named(
         control_channel()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def as_rank(rank: int, environment: dict[str, str], deepspeeds: bool, results: Any) -> None:
-    """Joins as one of 2 ranks and puts (rank, what all ranks said, local rank, hosts, ports)."""
-    ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "GROUP_RANK": 0}
-    sizes = {"CROSS_RANK": 0, "CROSS_SIZE": 1, "LOCAL_SIZE": 2} if deepspeeds else {}
-    sizes |= {"LOCAL_WORLD_SIZE": 2}
-    os.environ.update({name: str(value) for name, value in (ranks | sizes).items()})
-    os.environ.update(environment)
+def meet(rank: int) -> Any:
+    """(what all ranks said, local rank, hosts, the chief's port)."""
     join_process_group(deepspeed=False, cpu=True, timeout_s=30)
     channel = control_channel()
     assert channel is not None
     said = channel.allgather(f"rank {rank}")
-    results.put((rank, said, channel.local_rank, channel.cross_size, channel._pub_port))
+    found = (said, channel.local_rank, channel.cross_size), channel._pub_port
     channel.close()
     leave_process_group()
-
-
-def two_ranks(deepspeeds: bool = False) -> list[Any]:
-    environment = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    fork = multiprocessing.get_context("fork")
-    results = fork.Queue()
-    processes = [
-        fork.Process(target=as_rank, args=(rank, environment, deepspeeds, results))
-        for rank in range(2)
-    ]
-    for process in processes:
-        process.start()
-    found = sorted(results.get(timeout=60) for _ in processes)
-    for process in processes:
-        process.join(timeout=30)
-        assert process.exitcode == 0
     return found
+
+
+MET = [(["rank 0", "rank 1"], rank, 1) for rank in range(2)]
 
 
 def test_two_trials_on_one_machine_use_different_ports() -> None:
     ports = set()
     for _ in range(2):
-        first, second = two_ranks()
-        assert first[:4] == (0, ["rank 0", "rank 1"], 0, 1)
-        assert second[:4] == (1, ["rank 0", "rank 1"], 1, 1)
-        assert first[4] == second[4]
-        ports.add(first[4])
+        found, used = zip(*on_two_ranks(meet), strict=True)
+        assert list(found) == MET
+        assert used[0] == used[1]
+        ports.add(used[0])
     assert len(ports) == 2
 
 
 def test_deepspeeds_launcher_is_understood() -> None:
-    first, second = two_ranks(deepspeeds=True)
-    assert first[:4] == (0, ["rank 0", "rank 1"], 0, 1)
-    assert second[:4] == (1, ["rank 0", "rank 1"], 1, 1)
+    found, _ = zip(*on_two_ranks(meet, CROSS_RANK="0", CROSS_SIZE="1", LOCAL_SIZE="2"), strict=True)
+    assert list(found) == MET

@@ -9,7 +9,6 @@ import pickle
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,13 @@ from det_files.data.token_cache import TokenCache, cache_key
 from det_files.data.token_entry import Damaged, EntryWriter, read_entry
 
 ROOT = Path(__file__).resolve().parents[2]
-# Builds three rows in a process of its own; says when it has begun, and waits for a file.
+# Builds two rows in a process of its own; says when it has begun, and waits for a file.
 BUILDER = """
-import os, sys, time
+import logging, os, sys, time
 from pathlib import Path
 from det_files.data.token_cache import TokenCache
 
+logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
 directory, key, go_on = sys.argv[1], sys.argv[2], Path(sys.argv[3])
 
 def build(writer):
@@ -115,8 +115,7 @@ def test_two_processes_build_once(tmp_path: Path) -> None:
     first = start(tmp_path / "cache", go_on)
     assert line_of(first) == "building"
     second = start(tmp_path / "cache", go_on)
-    time.sleep(1.5)  # for the second to come to the lock
-    assert second.poll() is None
+    assert line_of(second).startswith("token cache: waiting for the process that builds")
     go_on.touch()
     assert line_of(first) == line_of(second) == f"got {first.pid}"
     assert (first.wait(timeout=20), second.wait(timeout=20)) == (0, 0)
@@ -181,6 +180,21 @@ def test_a_directory_that_takes_no_files_gives_way_to_a_temporary_one(
     assert "cannot be written to (Not a directory); using" in caplog.text
     again = TokenCache(tmp_path / "file" / "cache").get("k", must_not_build)
     assert again.directory == entry.directory
+
+
+def test_a_lock_that_cannot_be_taken_gives_way_to_a_temporary_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import tempfile
+
+    (tmp_path / "cache" / "k.lock").mkdir(parents=True)  # nothing that could be locked
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    cache = TokenCache(tmp_path / "cache")
+    with caplog.at_level(logging.WARNING):
+        entry = cache.get("k", build)
+    assert (tmp_path / "tmp") in entry.directory.parents
+    assert "cannot be written to (Is a directory); using" in caplog.text
 
 
 def test_the_directory_is_the_argument_the_variable_or_the_homes(
