@@ -24,6 +24,13 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _WHERE = f"{SECTION}.chat_template"
+# Chat templates may write today's date (strftime_now): a run that is resumed tomorrow, and the
+# token cache, would have other tokens. A macro of the same name comes first, which knows one day
+# only: the one that Llama 3's template takes where it cannot ask. transformers passes no functions.
+_DAY = {"%d": "26", "%b": "Jul", "%B": "July", "%m": "07", "%Y": "2024", "%y": "24"}
+_DAY |= {"%a": "Fri", "%A": "Friday", "%H": "00", "%M": "00", "%S": "00"}
+_REPLACED = "".join(f"|replace('{code}','{text}')" for code, text in _DAY.items())
+_ONE_DAY = f"{{%- macro strftime_now(format) -%}}{{{{ format{_REPLACED} }}}}{{%- endmacro -%}}"
 
 
 class NotRendered(Exception):
@@ -136,6 +143,8 @@ def _around_answers(
             turns.append({"role": ASSISTANT, "content": marks[-1]})
         else:
             turns.append(message)
+    if "strftime_now" in chat_template:
+        chat_template = _ONE_DAY + chat_template
     try:
         text = str(
             tokenizer.apply_chat_template(turns, chat_template=chat_template, tokenize=False)
