@@ -14,7 +14,7 @@ from det_files.models import ModelArguments
 from det_files.old_names import OLD_NAMES, put
 from det_files.schema import Field, fields_of, parse_flag, show
 from det_files.training_fields import training_fields
-from det_files.tuning import TuningArguments
+from det_files.tuning.arguments import TuningArguments
 
 MODULES = ("det_files.run_clm",)
 LAUNCHERS = ("determined.launch.deepspeed", "determined.launch.torch_distributed")

@@ -40,7 +40,8 @@ def build_trainer(
     if data.template.chat:
         # What is saved with the model is the template that made its tokens.
         tokenizer.chat_template = data.template.chat_template
-    isolated = bool(args.data.packing) and isolate_rows(language_model(model))
+    packs = bool(args.data.packing) and args.tuning.takes_packed_rows
+    isolated = packs and isolate_rows(language_model(model))
     layout = lay_out(args.data, data, tokenizer, isolated, training_args.seed)
     _check_global_batch(layout, batch_sizes(training_args))
     if args.model.compile == "layers":

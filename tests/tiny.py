@@ -102,13 +102,13 @@ def make_tokenizer(directory: Path) -> Path:
     return directory
 
 
-def make_model(directory: Path, architecture: str = "llama", seed: int = 1) -> Path:
+def make_model(directory: Path, architecture: str = "llama", seed: int = 1, **changes: Any) -> Path:
     """A random float32 model of the architecture, with the tiny tokenizer beside it."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
     torch.manual_seed(seed)
-    config = AutoConfig.for_model(architecture, **ARCHITECTURES[architecture])
+    config = AutoConfig.for_model(architecture, **(ARCHITECTURES[architecture] | changes))
     AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(directory)
     make_tokenizer(directory)
     return directory

@@ -16,7 +16,7 @@ from det_files.models import load_model
 from det_files.resolution import resolve_or_raise
 from det_files.training import build_trainer
 from det_files.training_arguments import make_training_arguments
-from det_files.tuning import apply_tuning
+from det_files.tuning.methods import apply_tuning
 
 
 def hyperparameters(work: Work, contender: Contender, cache: Path) -> dict[str, Any]:
@@ -53,7 +53,9 @@ def run(given: Assignment) -> None:
         )
         model, tokenizer = load_model(args.model, args.load_dtype, training_args.seed)
         data, prepared, aside_s = _timed_data(args, tokenizer, model, training_args.seed)
-        model = apply_tuning(model, args.tuning, training_args.seed, args.float32_adapters)
+        model = apply_tuning(
+            model, args.tuning, tokenizer, training_args.seed, args.float32_adapters
+        )
         trainer = build_trainer(args, training_args, model, tokenizer, data, core)
         Pacer(given, prepared, aside_s).attach(trainer)
         trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)

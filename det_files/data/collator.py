@@ -35,7 +35,8 @@ class PaddingCollator:
             length = len(row["input_ids"])
             input_ids[i, :length] = row["input_ids"]
             attention_mask[i, :length] = 1
-            labels[i, :length] = row["labels"]
+            # Nothing stands before a row, unless it is virtual tokens, from which none is learned.
+            labels[i, 1:length] = row["labels"][1:]
         return {
             "input_ids": input_ids,
             "attention_mask": attention_mask,

@@ -64,7 +64,7 @@ def lay_out(
         multiple = _GPU_MULTIPLE if torch.cuda.is_available() else 1
         collator = PackingCollator(padding, multiple)
     elif args.packing:
-        logger.warning("packed rows would see one another in this architecture: padded instead")
+        logger.warning("packing: not in this architecture, or with this method: padded instead")
     if args.packing != BLOCKS:
         lengths = (data.train.lengths, data.val.lengths)
         return Layout(data.train, data.val, data.order, *lengths, collator)

@@ -36,8 +36,8 @@ from det_files.faults import ConfigError, Fault, exit_on_config_error
 from det_files.local.run_directory import RunDirectory, whole_checkpoints, write_atomically
 from det_files.models import load_model
 from det_files.resolution import resolve_or_raise
+from det_files.tuning.adapters import ADAPTER_FILE, load_adapter
 
-ADAPTER_FILE = "adapter_config.json"
 # An answer may be this much longer than the longest reference, for line breaks and indentation.
 ROOM_FOR_ANSWERS = 1.5
 
@@ -131,9 +131,7 @@ def answer_before_and_after(
     model, tokenizer = load_model(args.model)
     questions = make_questions(rows, args.data, tokenizer)
     if (finetuned.checkpoint / ADAPTER_FILE).is_file():
-        from peft import PeftModel
-
-        model = PeftModel.from_pretrained(model, finetuned.checkpoint)
+        model = load_adapter(model, str(finetuned.checkpoint))
         with model.disable_adapter():
             base = answer(model, tokenizer, questions, batch_size)
         return base, answer(model, tokenizer, questions, batch_size)
