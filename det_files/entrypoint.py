@@ -16,7 +16,7 @@ from det_files.schema import Field, fields_of, parse_flag, show
 from det_files.training_fields import training_fields
 from det_files.tuning.arguments import TuningArguments
 
-MODULES = ("det_files.run_clm",)
+MODULES = ("det_files.run_clm", "det_files.run_seq2seq")
 LAUNCHERS = ("determined.launch.deepspeed", "determined.launch.torch_distributed")
 _PYTHONS = ("python", "python3")
 

@@ -42,6 +42,7 @@ class Template:
     """How rows become text: two formats, and a chat template (None: plain text).
 
     `end_token_id` ends an answer: the chat template's end-of-turn token, else end-of-text.
+    `separate` says that prompt and answer are two sequences: an encoder's and a decoder's.
     """
 
     input_format: str
@@ -49,6 +50,7 @@ class Template:
     tokenizer: PreTrainedTokenizerBase
     chat_template: str | None
     end_token_id: int
+    separate: bool = False
 
     @property
     def chat(self) -> bool:
@@ -61,16 +63,18 @@ class Template:
         args: DataArguments,
         tokenizer: PreTrainedTokenizerBase,
         source: SourceArguments | None = None,
+        separate: bool = False,
     ) -> Template:
         """The template that the arguments and the tokenizer make together.
 
-        `source` has formats of its own, where it has any.
+        `source` has formats of its own, where it has any. Around `separate` sequences there is no
+        chat template.
 
         Raises:
             ConfigError: the chat template cannot be read, or not be split into a prompt and an
                 answer.
         """
-        chat_template = _chat_template(args.chat_template, tokenizer)
+        chat_template = None if separate else _chat_template(args.chat_template, tokenizer)
         if tokenizer.eos_token_id is None:
             raise ConfigError(Fault(SECTION, "the tokenizer has no token that ends a text"))
         end = int(tokenizer.eos_token_id)
@@ -80,7 +84,7 @@ class Template:
             (source and getattr(source, name)) or getattr(args, name)
             for name in ("input_format", "output_format")
         ]
-        return cls(formats[0], formats[1], tokenizer, chat_template, end)
+        return cls(formats[0], formats[1], tokenizer, chat_template, end, separate)
 
     def render_prompt(self, input_text: str) -> str:
         """All that stands before the answer; for chat, the assistant's header included.
