@@ -13,6 +13,7 @@ from det_files.cluster.tensorboard import TensorBoardCallback
 from det_files.compilation import compile_layers
 from det_files.data.dataset import TrainingData
 from det_files.data.layout import Layout, collator_of, lay_out
+from det_files.data.packing import Blocks
 from det_files.deepspeed_config import BatchSizes
 from det_files.experiment import to_yaml
 from det_files.faults import ConfigError, Fault
@@ -76,11 +77,13 @@ def build_trainer(
 
 def _check_global_batch(layout: Layout, sizes: BatchSizes) -> None:
     if layout.order.rows < sizes.global_batch:
+        blocks = isinstance(layout.order, Blocks)
+        what = "blocks (see data_arguments.block_size)" if blocks else "rows"
         raise ConfigError(
             Fault(
-                "hyperparameters.training_arguments",
-                f"{layout.order.rows} training rows (or blocks) do not fill one global batch of "
-                f"{sizes.micro_batch} x {sizes.accumulation} x {sizes.slots} = "
-                f"{sizes.global_batch}",
+                "hyperparameters.training_arguments.per_device_train_batch_size",
+                f"{layout.order.rows} training {what} do not fill one global batch of "
+                f"{sizes.micro_batch} x gradient_accumulation_steps {sizes.accumulation} x "
+                f"{sizes.slots} slots = {sizes.global_batch}",
             )
         )

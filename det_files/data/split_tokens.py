@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from det_files.data.arguments import SECTION, SourceArguments
+from det_files.data.arguments import SourceArguments
 from det_files.data.encoding import EncodedRow, RowEncoder, token_ids
 from det_files.data.rows import BadRows, PlacedRow, is_text
 from det_files.data.source_target import SourceTargetEncoder
@@ -112,7 +112,7 @@ def split_tokens(
 
 def _log(split: Split, source: SourceArguments, entry: Entry) -> None:
     counts = {name: entry.meta[name] for name in asdict(Counts())}
-    level = logging.WARNING if counts["cut"] or counts["dropped"] else logging.INFO
+    level = logging.WARNING if any(counts.values()) else logging.INFO
     logger.log(level, "data: %s, %s: %d rows, %s", source.label, split.name, len(entry), counts)
 
 
@@ -152,7 +152,7 @@ def _refuse_conversations(split: Split, first: PlacedRow) -> None:
         f"{first.place}: conversations need a chat template, and the tokenizer has none or "
         'chat_template is "none"; name one (chat_template: my_template.jinja)'
     )
-    raise ConfigError(Fault(f"{SECTION}.chat_template", f"{split.section}: {reason}"))
+    raise ConfigError(Fault(split.section, reason))
 
 
 def _batches(rows: Iterator[PlacedRow]) -> Iterator[list[PlacedRow]]:
