@@ -23,7 +23,7 @@ from det_files.models import ModelArguments
 from det_files.schema import show
 from det_files.training_arguments import precision_flags
 from det_files.trial_files import CONFIG_ERROR_FILE
-from det_files.tuning import TuningArguments
+from det_files.tuning.arguments import TuningArguments
 
 
 @dataclass(frozen=True)

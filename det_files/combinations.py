@@ -8,7 +8,7 @@ from typing import Any
 from det_files.deepspeed_config import zero_stage
 from det_files.faults import Faults
 from det_files.models import ModelArguments, gguf_conversion_command
-from det_files.tuning import TuningArguments
+from det_files.tuning.arguments import TuningArguments
 
 MODEL = "hyperparameters.model_arguments"
 TUNING = "hyperparameters.tuning_arguments"
@@ -30,6 +30,9 @@ def check_combinations(
     _check_compilation(model, training, stage, faults)
     if tuning.weight_update == "stochastic":
         _check_stochastic(model, training, deepspeed, faults)
+    if tuning.method == "prefix" and training.get("activation_checkpointing"):
+        reason = "has no effect with method: prefix, whose keys and values it would not keep"
+        faults.add(f"{TRAINING}.activation_checkpointing", reason)
 
 
 def _check_source(

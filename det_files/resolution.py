@@ -41,7 +41,7 @@ from det_files.training_arguments import (
     why_not_writable,
     with_defaults,
 )
-from det_files.tuning import TuningArguments, read_tuning_arguments
+from det_files.tuning.arguments import TuningArguments, read_tuning_arguments
 
 TOP_LEVEL = (
     "deepspeed_config",

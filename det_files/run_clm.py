@@ -12,7 +12,7 @@ from det_files.faults import exit_on_config_error
 from det_files.models import load_model
 from det_files.training import build_trainer
 from det_files.training_arguments import make_training_arguments
-from det_files.tuning import apply_tuning
+from det_files.tuning.methods import apply_tuning
 
 
 def main() -> None:
@@ -26,7 +26,9 @@ def main() -> None:
         model, tokenizer = load_model(args.model, args.load_dtype, training_args.seed)
         data = load_data(args.data, tokenizer, model.config, training_args.seed)
         core.agree_on("data", data.fingerprint())  # hosts tokenize at their own pace
-        model = apply_tuning(model, args.tuning, training_args.seed, args.float32_adapters)
+        model = apply_tuning(
+            model, args.tuning, tokenizer, training_args.seed, args.float32_adapters
+        )
         trainer = build_trainer(args, training_args, model, tokenizer, data, core)
         with dsat_reporting_context(core.context, args.deepspeed):
             trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,13 +13,14 @@ from transformers import EvalPrediction, Trainer, TrainerCallback, TrainingArgum
 
 from det_files.activation_offloading import ActivationOffloading
 from det_files.compilation import CompileClock, is_compiled
-from det_files.data.collator import PaddingCollator, row_lengths, row_of_positions
+from det_files.data.collator import PackingCollator, row_lengths, row_of_positions
 from det_files.data.layout import Layout
 from det_files.data.sampler import GlobalBatchSampler, by_length
 from det_files.deepspeed_config import BatchSizes
 from det_files.loss_head import install_loss_head, supervised
 from det_files.losses import row_statistics, summarize
 from det_files.throughput import ThroughputMeter, model_shape
+from det_files.tuning.prompt_state import has_prompt, load_prompt, saving_prompt
 
 _LOSS_WINDOW = "det_files_loss_window"
 
@@ -78,7 +80,7 @@ class TokenTrainer(Trainer):
 
     @property
     def _padded(self) -> bool:
-        return isinstance(self._layout.collator, PaddingCollator)
+        return not isinstance(self._layout.collator, PackingCollator)
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
@@ -148,6 +150,19 @@ class TokenTrainer(Trainer):
         if self.args.include_num_input_tokens_seen == "no":  # else the Trainer counts them itself
             self.state.num_input_tokens_seen += self._meter.book_tokens(self.accelerator.gather)
         super()._save_checkpoint(*args, **kwargs)
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        if has_prompt(self.model) and self.args.should_save:
+            with saving_prompt(self.model, Path(output_dir or self.args.output_dir), state_dict):
+                super()._save(output_dir, state_dict)
+        else:
+            super()._save(output_dir, state_dict)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        if has_prompt(self.model):
+            load_prompt(self.model, Path(resume_from_checkpoint))
+        else:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
         # Resumed from the checkpoint of its last step, the Trainer would train one more.

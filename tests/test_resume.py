@@ -25,6 +25,11 @@ CASES: dict[str, dict[str, Any]] = {
         "tuning_arguments": {"method": "lora", "lora_dropout": 0.1},
     },
     "stage 3": {"deepspeed_config": "ds_configs/ds_config_stage_3.json"},
+    "ddp, p_tuning": {"tuning_arguments": {"method": "p_tuning", "num_virtual_tokens": 4}},
+    "stage 3, prompt": {
+        "deepspeed_config": "ds_configs/ds_config_stage_3.json",
+        "tuning_arguments": {"method": "prompt", "num_virtual_tokens": 4},
+    },
 }
 
 

@@ -11,12 +11,12 @@ from benchmarks.contenders.work import LORA, Contender, Work, training_arguments
 from det_files.args import RunArgs, RunFacts
 from det_files.cluster.context import open_core
 from det_files.data.dataset import TrainingData, load_data
-from det_files.data.layout import lay_out
+from det_files.data.layout import collator_of, lay_out
 from det_files.models import load_model
 from det_files.resolution import resolve_or_raise
 from det_files.training import build_trainer
 from det_files.training_arguments import make_training_arguments
-from det_files.tuning import apply_tuning
+from det_files.tuning.methods import apply_tuning
 
 
 def hyperparameters(work: Work, contender: Contender, cache: Path) -> dict[str, Any]:
@@ -53,7 +53,9 @@ def run(given: Assignment) -> None:
         )
         model, tokenizer = load_model(args.model, args.load_dtype, training_args.seed)
         data, prepared, aside_s = _timed_data(args, tokenizer, model, training_args.seed)
-        model = apply_tuning(model, args.tuning, training_args.seed, args.float32_adapters)
+        model = apply_tuning(
+            model, args.tuning, tokenizer, training_args.seed, args.float32_adapters
+        )
         trainer = build_trainer(args, training_args, model, tokenizer, data, core)
         Pacer(given, prepared, aside_s).attach(trainer)
         trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
@@ -70,10 +72,10 @@ def _timed_data(
     start = time.perf_counter()
     data = load_data(args.data, tokenizer, model.config, seed)
     loaded = time.perf_counter()
-    lay_out(args.data, data, tokenizer, True, seed)
+    lay_out(args.data, data, collator_of(True, True, tokenizer), seed)
     again = time.perf_counter()
     data = load_data(args.data, tokenizer, model.config, seed)
-    lay_out(args.data, data, tokenizer, True, seed)
+    lay_out(args.data, data, collator_of(True, True, tokenizer), seed)
     ended = time.perf_counter()
     facts = {"preparation_s": again - start, "cached_preparation_s": ended - again}
     return data, facts, ended - loaded

@@ -19,7 +19,7 @@ from det_files.cluster.context import TrialCore, open_core
 from det_files.data.arguments import DataArguments
 from det_files.faults import ConfigError
 from det_files.models import ModelArguments
-from det_files.tuning import TuningArguments
+from det_files.tuning.arguments import TuningArguments
 
 
 @pytest.fixture(autouse=True)

@@ -146,3 +146,15 @@ def test_a_source_has_formats_of_its_own(tokenizer: PreTrainedTokenizerBase) -> 
     args = DataArguments(input_format="A __input__", output_format="=__output__")
     template = Template.of(args, tokenizer, SourceArguments(input_format="B __input__"))
     assert (template.input_format, template.output_format) == ("B __input__", "=__output__")
+
+
+def test_a_template_that_writes_todays_date_writes_the_same_every_day(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    path = tmp_path / "dated.jinja"
+    path.write_text(
+        "Today: {{ strftime_now('%d %b %Y') }}\n"
+        "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}</s>{% endfor %}"
+    )
+    template = Template.of(DataArguments(chat_template=str(path)), tokenizer)
+    assert template.render_prompt("x").startswith("Today: 26 Jul 2024\n")

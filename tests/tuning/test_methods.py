@@ -1,54 +1,17 @@
-"""Tuning: arguments read strictly; exactly the right parameters trainable on the tiny model."""
+"""apply_tuning: exactly the right parameters trainable, drawn from the seed alone."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from det_files.faults import ConfigError, Faults
-from det_files.tuning import (
-    TuningArguments,
-    apply_tuning,
-    linear_layer_names,
-    read_tuning_arguments,
-)
+from det_files.faults import ConfigError
+from det_files.tuning.arguments import TuningArguments
+from det_files.tuning.methods import apply_tuning
+from det_files.tuning.targets import linear_layer_names
 
+TOKENIZER: Any = None  # only a prompt that begins as text asks for one
 LAYERS = ["down_proj", "gate_proj", "k_proj", "lm_head", "o_proj", "q_proj", "up_proj", "v_proj"]
-
-
-def read(mapping: dict[str, Any]) -> tuple[TuningArguments, list[str]]:
-    faults = Faults()
-    return read_tuning_arguments("t", mapping, faults), [str(fault) for fault in faults.found]
-
-
-@pytest.mark.parametrize(
-    "mapping",
-    [{}, {"method": "full"}, {"method": "lora", "r": 4, "lora_alpha": 8, "target_modules": ["q"]}],
-)
-def test_arguments(mapping: dict[str, Any]) -> None:
-    assert read(mapping) == (TuningArguments(**mapping), [])
-
-
-EITHER = {"type": "categorical", "vals": ["lora", "full"]}
-
-
-@pytest.mark.parametrize(
-    ("mapping", "faults"),
-    [
-        ({"methd": "lora"}, ['t.methd: unknown key; did you mean "method"?']),
-        ({"method": "lor"}, ['t.method: expected one of full, lora, got "lor"; '
-                             'did you mean "lora"?']),
-        ({"method": "lora", "r": 0, "lora_alpha": 0, "lora_dropout": 1.5}, [
-            "t.r: expected >= 1, got 0", "t.lora_alpha: expected > 0, got 0.0",
-            "t.lora_dropout: expected <= 1, got 1.5"]),
-        ({"r": 8}, ["t.r: has no effect with method: full; did you mean lora?"]),
-        ({"method": EITHER, "r": 8}, ["t.r: has no effect with method: full; did you mean lora?"]),
-        ({"method": EITHER}, []),
-    ],
-)  # fmt: skip
-def test_faults(mapping: dict[str, Any], faults: list[str]) -> None:
-    """With a search over both methods r is refused too: a trial that draws full would be."""
-    assert read(mapping)[1] == faults
 
 
 @pytest.fixture
@@ -64,7 +27,7 @@ def trainable(model: Any) -> set[str]:
 
 def test_full_trains_everything(model: Any) -> None:
     names = set(dict(model.named_parameters()))
-    assert trainable(apply_tuning(model, TuningArguments())) == names
+    assert trainable(apply_tuning(model, TuningArguments(), TOKENIZER)) == names
 
 
 @pytest.mark.parametrize(
@@ -79,7 +42,9 @@ def test_full_trains_everything(model: Any) -> None:
 )
 def test_lora_trains_adapters_of_its_layers_alone(model: Any, targets: Any, layers: set) -> None:
     before = {name: p.clone() for name, p in model.named_parameters()}
-    tuned = apply_tuning(model, TuningArguments(method="lora", r=4, target_modules=targets))
+    tuned = apply_tuning(
+        model, TuningArguments(method="lora", r=4, target_modules=targets), TOKENIZER
+    )
     names = trainable(tuned)
     assert all(".lora_A." in name or ".lora_B." in name for name in names)
     assert {name.split(".lora_")[0].rsplit(".", 1)[-1] for name in names} == layers
@@ -96,7 +61,8 @@ def test_adapters_depend_on_the_seed_alone(tiny_model: Path) -> None:
     def adapters(seed: int) -> list[Any]:
         torch.rand(seed + 1)  # whatever was drawn before
         base = AutoModelForCausalLM.from_pretrained(tiny_model)
-        tuned = apply_tuning(base, TuningArguments(method="lora", target_modules=["q_proj"]), seed)
+        args = TuningArguments(method="lora", target_modules=["q_proj"])
+        tuned = apply_tuning(base, args, TOKENIZER, seed)
         return [p for name, p in tuned.named_parameters() if "lora_A" in name]
 
     first, again, other = adapters(1), adapters(1), adapters(2)
@@ -119,7 +85,7 @@ def test_what_matches_no_layer_is_refused_with_those_there_are(
     model: Any, targets: Any, reason: str
 ) -> None:
     with pytest.raises(ConfigError) as caught:
-        apply_tuning(model, TuningArguments(method="lora", target_modules=targets))
+        apply_tuning(model, TuningArguments(method="lora", target_modules=targets), TOKENIZER)
     (fault,) = caught.value.faults
     assert fault.path == "hyperparameters.tuning_arguments.target_modules"
     assert reason in fault.message

@@ -1,0 +1,68 @@
+"""Target modules: the layers that an adapter's argument names, or what there is instead."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from det_files.faults import Faults, did_you_mean
+from det_files.tuning.arguments import SECTION
+
+if TYPE_CHECKING:
+    import torch.nn
+
+
+def named_targets(given: str | list[str]) -> str | list[str]:
+    """What peft takes: plain names, with commas or alone, would be regular expressions there."""
+    if (
+        isinstance(given, str)
+        and given != "all-linear"
+        and re.fullmatch(r"\w+(\s*,\s*\w+)*", given)
+    ):
+        return re.split(r"\s*,\s*", given)
+    return given
+
+
+def check_targets(model: torch.nn.Module, targets: str | list[str]) -> None:
+    """Raises where one of several names matches nothing, which peft passes over.
+
+    Raises:
+        ConfigError: with every such name, and the layers there are.
+    """
+    there = linear_layer_names(model)
+    faults = Faults()
+    for target in targets if isinstance(targets, list) else []:
+        if not _matches(model, target):
+            faults.add(
+                f"{SECTION}.target_modules",
+                f"{target} matches no layer of this model; linear layers are: {', '.join(there)}"
+                f"{did_you_mean(target, there)}",
+            )
+    faults.raise_if_any()
+
+
+def check_whole_modules(model: torch.nn.Module, names: list[str]) -> None:
+    """Raises where one of `modules_to_save` is none of the model's, likewise."""
+    parts = {name.rsplit(".", 1)[-1] for name, _ in model.named_modules() if name}
+    faults = Faults()
+    for name in names:
+        if not _matches(model, name):
+            hint = did_you_mean(name, sorted(parts))
+            faults.add(f"{SECTION}.modules_to_save", f"{name} is no module of this model{hint}")
+    faults.raise_if_any()
+
+
+def _matches(model: torch.nn.Module, target: str) -> bool:
+    return any(name == target or name.endswith(f".{target}") for name, _ in model.named_modules())
+
+
+def linear_layer_names(model: torch.nn.Module) -> list[str]:
+    """The last parts of the names of all linear layers, e.g. ["down_proj", "q_proj"]."""
+    kinds = ("Linear", "Conv1D")
+    return sorted(
+        {
+            name.rsplit(".", 1)[-1]
+            for name, module in model.named_modules()
+            if type(module).__name__ in kinds
+        }
+    )
