@@ -10,6 +10,7 @@ from typing import Any
 from determined import core
 from determined.constants import INTER_TRAIN_PROCESS_COMM_PORT_1, INTER_TRAIN_PROCESS_COMM_PORT_2
 
+from det_files.cluster.operator_locks import release_abandoned_locks
 from det_files.faults import ConfigError
 
 
@@ -55,6 +56,8 @@ def join_process_group(deepspeed: bool, cpu: bool, timeout_s: int) -> None:
     if deepspeed:
         import deepspeed as ds
 
+        if os.environ.get("LOCAL_RANK", "0") == "0":
+            release_abandoned_locks()
         ds.init_distributed(dist_backend=backend, timeout=timeout, verbose=False)
     elif not torch.distributed.is_initialized():
         torch.distributed.init_process_group(backend=backend, timeout=timeout)

@@ -1,0 +1,65 @@
+"""Locks of operators that torch builds: one that a killed build has left is waited for, for ever.
+
+    $TORCH_EXTENSIONS_DIR or ~/.cache/torch_extensions/<version>/
+        <operator>/lock       torch.utils.file_baton.FileBaton, open while the build lasts
+
+DeepSpeed builds its operators when they are first used. Who finds a lock waits without a word, so a
+trial that was killed while it built would stop every later one of this user.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+# Builds take some minutes; another host, whose processes are not seen here, may be at one.
+_SUSPICIOUS_S = 60.0
+_ABANDONED_S = 600.0
+
+
+def release_abandoned_locks() -> None:
+    """Removes locks that no process here holds and that are older than a build; warns of younger.
+
+    To be called by one rank of a host, before an operator is asked for.
+    """
+    for lock in _locks():
+        with suppress(OSError):  # released, or another user's
+            age = time.time() - lock.stat().st_mtime
+            if age < _SUSPICIOUS_S or _is_held(lock):
+                continue
+            if age > _ABANDONED_S:
+                lock.unlink()
+                logger.warning("removed %s, which a killed build had left", lock)
+            else:
+                logger.warning(
+                    "%s is %.0f s old and held by no process here: DeepSpeed waits until it is "
+                    "gone; unless another host is building, remove it",
+                    lock,
+                    age,
+                )
+
+
+def _locks() -> Iterator[Path]:
+    from torch.utils.cpp_extension import get_default_build_root
+
+    named = os.environ.get("TORCH_EXTENSIONS_DIR")
+    root = Path(named or get_default_build_root())
+    yield from root.glob("*/lock" if named else "*/*/lock")
+
+
+def _is_held(lock: Path) -> bool:
+    """Whether a process of this host has it open, as far as it can be seen."""
+    lock = lock.resolve()
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended, or is another user's
+            for descriptor in (process / "fd").iterdir():
+                with suppress(OSError):
+                    if descriptor.readlink() == lock:
+                        return True
+    return False

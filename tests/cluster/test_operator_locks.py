@@ -1,0 +1,72 @@
+"""Locks that killed builds leave are removed; those of builds that go on are not."""
+
+import logging
+import os
+import time
+from pathlib import Path
+
+import pytest
+from torch.utils.file_baton import FileBaton
+
+from det_files.cluster.operator_locks import release_abandoned_locks
+
+
+@pytest.fixture
+def lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
+    (tmp_path / "cpu_adam").mkdir()
+    return tmp_path / "cpu_adam" / "lock"
+
+
+def age(lock: Path, seconds: float) -> None:
+    then = time.time() - seconds
+    os.utime(lock, (then, then))
+
+
+def test_a_killed_builds_lock_is_removed_and_said(
+    lock: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lock.touch()
+    age(lock, 3600)
+    release_abandoned_locks()
+    assert not lock.exists()
+    assert f"removed {lock}" in caplog.text
+    assert FileBaton(str(lock)).try_acquire()  # torch goes on
+
+
+def test_the_lock_of_a_build_that_goes_on_stays(
+    lock: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    baton = FileBaton(str(lock))
+    assert baton.try_acquire()
+    age(lock, 3600)
+    release_abandoned_locks()
+    assert lock.exists()
+    assert caplog.text == ""
+    baton.release()
+
+
+def test_a_lock_that_another_host_may_hold_is_told(
+    lock: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lock.touch()
+    release_abandoned_locks()
+    assert caplog.text == ""
+    age(lock, 120)
+    with caplog.at_level(logging.WARNING):
+        release_abandoned_locks()
+    assert lock.exists()
+    assert "held by no process here" in caplog.text
+
+
+def test_locks_lie_below_torchs_own_directory_by_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TORCH_EXTENSIONS_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    lock = tmp_path / "torch_extensions" / "py311_cpu" / "cpu_adam" / "lock"
+    lock.parent.mkdir(parents=True)
+    lock.touch()
+    age(lock, 3600)
+    release_abandoned_locks()
+    assert not lock.exists()
