@@ -16,10 +16,11 @@ from typing import Any
 
 from det_files.data.arguments import DataArguments
 from det_files.deepspeed_config import merge, zero_stage
+from det_files.entrypoint import KINDS
 from det_files.experiment import Experiment, apply_override, load_experiment
 from det_files.faults import ConfigError, Faults
 from det_files.hyperparameters import as_constants
-from det_files.models import ModelArguments
+from det_files.models import CAUSAL, ModelArguments
 from det_files.schema import show
 from det_files.training_arguments import precision_flags
 from det_files.trial_files import CONFIG_ERROR_FILE
@@ -31,7 +32,8 @@ class RunFacts:
     """What surrounds the hyperparameters: the run's name, its searcher, its slots and place.
 
     `seed` (the experiment's) draws hyperparameters. It does not seed training: the master makes one
-    up where a file has none, and runs would differ from local ones.
+    up where a file has none, and runs would differ from local ones. `kind` is that of the model,
+    which the entrypoint's module says.
     """
 
     name: str = "run"
@@ -39,6 +41,7 @@ class RunFacts:
     slots: int = 1
     seed: int | None = None
     trial_dir: Path | None = None
+    kind: str = CAUSAL
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class RunArgs:
         return self.deepspeed is None and self.tuning.weight_update == "float32"
 
     @classmethod
-    def from_cluster_or_cli(cls, argv: Sequence[str] | None = None) -> RunArgs:
+    def from_cluster_or_cli(cls, argv: Sequence[str] | None = None, kind: str = CAUSAL) -> RunArgs:
         """Reads the trial's arguments: from the cluster, else from --experiment, else from flags.
 
         Raises:
@@ -84,20 +87,20 @@ class RunArgs:
         """
         options, flags = _parse_own_options(sys.argv[1:] if argv is None else argv)
         try:
-            return fit_to_machine(cls._read(options, flags))
+            return fit_to_machine(cls._read(options, flags, kind))
         except ConfigError as error:
             if options.trial_dir is not None and options.trial_dir.is_dir():
                 (options.trial_dir / CONFIG_ERROR_FILE).write_text(f"{error}\n", encoding="utf-8")
             raise
 
     @classmethod
-    def _read(cls, options: argparse.Namespace, flags: list[str]) -> RunArgs:
+    def _read(cls, options: argparse.Namespace, flags: list[str], kind: str) -> RunArgs:
         # Both build on this module: resolving makes RunArgs, and the cluster needs determined.
         from det_files.cluster.trial import cluster_trial
         from det_files.resolution import resolve_or_raise
 
         slots = int(os.environ.get("WORLD_SIZE", "1"))
-        facts = RunFacts(slots=slots, trial_dir=options.trial_dir)
+        facts = RunFacts(slots=slots, trial_dir=options.trial_dir, kind=kind)
         on_cluster = cluster_trial()
         if on_cluster is not None:
             config = on_cluster.config
@@ -188,4 +191,10 @@ def _hyperparameter_overrides(overrides: Sequence[str]) -> dict[str, Any]:
 
 def experiment_facts(experiment: Experiment, slots: int) -> RunFacts:
     """The facts of an experiment for checking it at `slots` ranks."""
-    return RunFacts(experiment.name, experiment.searcher, slots, experiment.seed)
+    return RunFacts(
+        experiment.name,
+        experiment.searcher,
+        slots,
+        experiment.seed,
+        kind=KINDS[experiment.module],
+    )

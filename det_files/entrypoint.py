@@ -85,7 +85,7 @@ def flag_fields() -> dict[str, tuple[str, Field]]:
         "model_arguments": fields_of(ModelArguments),
         "data_arguments": fields_of(DataArguments),
         "tuning_arguments": fields_of(TuningArguments),
-        "training_arguments": training_fields(),
+        "training_arguments": training_fields(SEQ2SEQ),
         "": {"deepspeed_config": Field("deepspeed_config", frozenset({"str"}))},
     }
     return {name: (s, field) for s, fields in sections.items() for name, field in fields.items()}

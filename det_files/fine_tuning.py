@@ -1,4 +1,4 @@
-"""fine_tune: a trial from its arguments to its last checkpoint, in the order in which it happens."""
+"""fine_tune: a trial from its arguments to its last checkpoint, in the order of things."""
 
 from det_files.args import RunArgs
 from det_files.autotune.reporting import dsat_reporting_context
@@ -16,12 +16,12 @@ def fine_tune(kind: str) -> None:
     Raises:
         ConfigError: with every fault that was found; nothing was started.
     """
-    args = RunArgs.from_cluster_or_cli()
+    args = RunArgs.from_cluster_or_cli(kind=kind)
     with open_core(args) as core:
         # TrainingArguments come before the model: they hold the DeepSpeed configuration by which
         # ZeRO-3 partitions weights while they are loaded.
         training_args = make_training_arguments(
-            args.training, args.deepspeed, core.output_dir, core.on_cpu
+            args.training, args.deepspeed, core.output_dir, core.on_cpu, kind
         )
         model, tokenizer = load_model(args.model, args.load_dtype, training_args.seed, kind)
         data = load_data(args.data, tokenizer, model.config, training_args.seed)

@@ -11,7 +11,7 @@ from typing import Any
 
 from det_files.args import RunArgs, RunFacts
 from det_files.combinations import check_combinations, with_weight_update
-from det_files.data.arguments import DataArguments
+from det_files.data.arguments import DataArguments, longest_output
 from det_files.data.reading import read_data_arguments
 from det_files.deepspeed_config import (
     BatchSizes,
@@ -93,11 +93,14 @@ def resolve(
             faults.unknown("hyperparameters", str(key), TOP_LEVEL)
     sections = {name: _section(raw, name, faults) for name in TOP_LEVEL[1:]}
     # Once as it stands, for the faults of every value that a search may draw; then one draw of it.
-    _read_sections(sections, faults)
+    _read_sections(sections, facts.kind, faults)
     rng = random.Random(facts.seed or 0)
     drawn = sample(sections | {"deepspeed_config": raw.get("deepspeed_config")}, rng)
-    model, data, tuning, given = _read_sections(drawn, Faults())
+    model, data, tuning, given = _read_sections(drawn, facts.kind, Faults())
     training = with_defaults(given, model.dtype, faults)
+    if training.get("predict_with_generate"):
+        # transformers' own default is 20 tokens.
+        training.setdefault("generation_max_length", longest_output(data))
     check_training_arguments(training, faults)
     output_dir = training.get("output_dir")
     if isinstance(output_dir, str) and (reason := why_not_writable(context / output_dir)):
@@ -134,7 +137,7 @@ def _section(raw: Mapping[str, Any], name: str, faults: Faults) -> dict[str, Any
 
 
 def _read_sections(
-    sections: Mapping[str, Any], faults: Faults
+    sections: Mapping[str, Any], kind: str, faults: Faults
 ) -> tuple[ModelArguments, DataArguments, TuningArguments, dict[str, Any]]:
     def path(name: str) -> str:
         return f"hyperparameters.{name}"
@@ -147,7 +150,7 @@ def _read_sections(
     data = read_data_arguments(path("data_arguments"), sections["data_arguments"], faults)
     tuning = read_tuning_arguments(path("tuning_arguments"), sections["tuning_arguments"], faults)
     training = read_training_arguments(
-        path("training_arguments"), sections["training_arguments"], faults
+        path("training_arguments"), sections["training_arguments"], faults, kind
     )
     return model, data, tuning, training
 

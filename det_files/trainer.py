@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import EvalPrediction, Trainer, TrainerCallback, TrainingArguments
 
 from det_files.activation_offloading import ActivationOffloading
@@ -17,6 +17,7 @@ from det_files.data.collator import PackingCollator, row_lengths, row_of_positio
 from det_files.data.layout import Layout
 from det_files.data.sampler import GlobalBatchSampler, by_length
 from det_files.deepspeed_config import BatchSizes
+from det_files.evaluation.generated import generated_scores
 from det_files.loss_head import install_loss_head, supervised
 from det_files.losses import row_statistics, summarize
 from det_files.throughput import ThroughputMeter, model_shape
@@ -131,6 +132,15 @@ class TokenTrainer(Trainer):
         item_of = items[row_of_positions(inputs)[chosen]]
         statistics = row_statistics(scores, item_of, int(items[-1]) + 1)
         return None, statistics, torch.zeros_like(statistics[:, :1])
+
+    def evaluation_loop(self, dataloader: DataLoader[Any], *args: Any, **kwargs: Any) -> Any:
+        """As the Trainer's; with `predict_with_generate` also what is generated, scored."""
+        output = super().evaluation_loop(dataloader, *args, **kwargs)
+        if getattr(self.args, "predict_with_generate", False):
+            prefix = kwargs.get("metric_key_prefix", "eval")
+            found = generated_scores(self, dataloader.dataset)
+            output.metrics.update({f"{prefix}_{name}": value for name, value in found.items()})
+        return output
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds throughput to a row of training metrics, then logs as the Trainer does."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from det_files.faults import ConfigError, Fault, Faults
+from det_files.models import CAUSAL, SEQ2SEQ
 from det_files.schema import check_mapping
 from det_files.training_fields import training_fields
 
@@ -44,10 +45,10 @@ _BY_DTYPE = {"float32": (False, False), "bfloat16": (True, False), "float16": (F
 
 
 def read_training_arguments(
-    path: str, mapping: Mapping[str, Any], faults: Faults
+    path: str, mapping: Mapping[str, Any], faults: Faults, kind: str = CAUSAL
 ) -> dict[str, Any]:
     """The checked values that were given; defaults come later, when the rest is known."""
-    return check_mapping(path, mapping, training_fields(), faults)
+    return check_mapping(path, mapping, training_fields(kind), faults)
 
 
 def with_defaults(given: Mapping[str, Any], dtype: str, faults: Faults) -> dict[str, Any]:
@@ -150,21 +151,29 @@ def why_not_writable(directory: Path) -> str:
 
 
 def make_training_arguments(
-    values: Mapping[str, Any], deepspeed: Mapping[str, Any] | None, output_dir: Path, on_cpu: bool
+    values: Mapping[str, Any],
+    deepspeed: Mapping[str, Any] | None,
+    output_dir: Path,
+    on_cpu: bool,
+    kind: str = CAUSAL,
 ) -> TrainingArguments:
     """The TrainingArguments object; with DeepSpeed it also prepares partitioned loading.
 
     Raises:
         ConfigError: transformers refuses the combination, in its own words.
     """
-    from transformers import TrainingArguments
+    import transformers
 
+    generating = kind == SEQ2SEQ
+    arguments_class = (
+        transformers.Seq2SeqTrainingArguments if generating else transformers.TrainingArguments
+    )
     options = {k: v for k, v in values.items() if k not in ("output_dir", "deepspeed")}
     _check_packages(values, on_cpu)
     if on_cpu:
         options |= {"use_cpu": True, "dataloader_pin_memory": False}
     try:
-        return TrainingArguments(
+        return arguments_class(
             output_dir=str(output_dir),
             deepspeed=dict(deepspeed) if deepspeed is not None else None,
             **options,

@@ -12,6 +12,7 @@ import importlib.metadata
 import importlib.util
 from pathlib import Path
 
+from det_files.models import CAUSAL, SEQ2SEQ
 from det_files.schema import Field
 
 _BASIC = {"bool", "int", "float", "str", "list", "dict"}
@@ -36,7 +37,10 @@ _MINIMUM = {
     "ddp_timeout": 1,
     "seed": 0,
     "data_seed": 0,
+    "generation_max_length": 1,
+    "generation_num_beams": 1,
 }
+_GENERATING = ("predict_with_generate", "generation_max_length", "generation_num_beams")
 _EXCLUSIVE_MINIMUM = {"num_train_epochs": 0, "logging_steps": 0, "eval_steps": 0, "save_steps": 0}
 
 
@@ -54,8 +58,10 @@ def transformers_version() -> str:
 
 
 @functools.cache
-def training_fields() -> dict[str, Field]:
+def training_fields(kind: str = CAUSAL) -> dict[str, Field]:
     """Name → Field for every field of the installed TrainingArguments.
+
+    For encoder-decoders, those by which Seq2SeqTrainingArguments lets an evaluation generate, too.
 
     Raises:
         ModuleNotFoundError: transformers is not installed.
@@ -63,16 +69,26 @@ def training_fields() -> dict[str, Field]:
     """
     tree = _source("training_args")
     enums = _enum_values(tree) | _enum_values(_source("trainer_utils"))
-    classes = (node for node in tree.body if isinstance(node, ast.ClassDef))
-    owner = next((node for node in classes if node.name == "TrainingArguments"), None)
-    found: dict[str, Field] = {}
-    for statement in owner.body if owner else []:
-        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
-            field = _field(statement.target.id, statement.annotation, enums)
-            found[field.name] = field
+    found = _fields_of_class(tree, "TrainingArguments", enums)
+    if kind == SEQ2SEQ:
+        more = _fields_of_class(_source("training_args_seq2seq"), "Seq2SeqTrainingArguments", enums)
+        found |= {name: more[name] for name in _GENERATING}
     if "learning_rate" not in found:
         raise RuntimeError(f"transformers {transformers_version()}: no fields in training_args.py")
     return found
+
+
+def _fields_of_class(
+    tree: ast.Module, name: str, enums: dict[str, tuple[str, ...]]
+) -> dict[str, Field]:
+    classes = (node for node in tree.body if isinstance(node, ast.ClassDef))
+    owner = next((node for node in classes if node.name == name), None)
+    fields = (
+        _field(statement.target.id, statement.annotation, enums)
+        for statement in (owner.body if owner else [])
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
+    )
+    return {field.name: field for field in fields}
 
 
 def _field(name: str, annotation: ast.expr, enums: dict[str, tuple[str, ...]]) -> Field:

@@ -185,3 +185,9 @@ class DataArguments:
     def weights(self) -> list[float] | None:
         """The sources' weights, which sum to 1; None where rows count alike."""
         return weights_in_force(self.sources, self.mixture_weights)
+
+
+def longest_output(args: DataArguments) -> int:
+    """The highest limit of outputs, of all sources."""
+    limits = [source.max_output_tokens or 0 for source in args.settled_sources()]
+    return max(limits, default=args.max_output_tokens)

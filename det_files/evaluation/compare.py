@@ -27,7 +27,6 @@ from pathlib import Path
 from typing import Any
 
 from det_files.args import RunArgs, experiment_facts
-from det_files.entrypoint import KINDS
 from det_files.evaluation.exact_match import ExactMatch, score
 from det_files.evaluation.generation import generate_answers
 from det_files.evaluation.questions import AskedRow, Question, make_questions, read_test_rows
@@ -35,7 +34,7 @@ from det_files.evaluation.side_by_side import render_examples, render_scores
 from det_files.experiment import load_experiment
 from det_files.faults import ConfigError, Fault, exit_on_config_error
 from det_files.local.run_directory import RunDirectory, whole_checkpoints, write_atomically
-from det_files.models import CAUSAL, SEQ2SEQ, load_model
+from det_files.models import SEQ2SEQ, load_model
 from det_files.resolution import resolve_or_raise
 from det_files.tuning.adapters import ADAPTER_FILE, load_adapter
 
@@ -50,7 +49,6 @@ class Finetuned:
     trial: int
     checkpoint: Path
     args: RunArgs
-    kind: str = CAUSAL
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ def find_finetuned(run: RunDirectory) -> Finetuned:
     facts = experiment_facts(experiment, summary.get("slots", experiment.slots))
     flags = experiment.entrypoint.flags
     args = resolve_or_raise(experiment.hyperparameters, flags, facts, Path.cwd())
-    return Finetuned(number, checkpoint, args, KINDS[experiment.module])
+    return Finetuned(number, checkpoint, args)
 
 
 def find_checkpoint(trial_directory: Path, best: str | None) -> Path:
@@ -130,8 +128,9 @@ def answer_before_and_after(
 ) -> tuple[Answers, Answers]:
     """Returns the answers of the base model and of the fine-tuned one."""
     args = finetuned.args
-    model, tokenizer = load_model(args.model, kind=finetuned.kind)
-    questions = make_questions(rows, args.data, tokenizer, finetuned.kind == SEQ2SEQ)
+    kind = args.facts.kind
+    model, tokenizer = load_model(args.model, kind=kind)
+    questions = make_questions(rows, args.data, tokenizer, kind == SEQ2SEQ)
     if (finetuned.checkpoint / ADAPTER_FILE).is_file():
         model = load_adapter(model, str(finetuned.checkpoint))
         with model.disable_adapter():
@@ -145,7 +144,7 @@ def answer_before_and_after(
     source = replace(
         args.model, model_name_or_path=str(finetuned.checkpoint), tokenizer_name=tokenizer_name
     )
-    model, _ = load_model(source, kind=finetuned.kind)
+    model, _ = load_model(source, kind=kind)
     return base, answer(model, tokenizer, questions, batch_size)
 
 
