@@ -17,7 +17,6 @@ from det_files.data.collator import PackingCollator, row_lengths, row_of_positio
 from det_files.data.layout import Layout
 from det_files.data.sampler import GlobalBatchSampler, by_length
 from det_files.deepspeed_config import BatchSizes
-from det_files.evaluation.generated import generated_scores
 from det_files.loss_head import install_loss_head, supervised
 from det_files.losses import row_statistics, summarize
 from det_files.throughput import ThroughputMeter, model_shape
@@ -137,6 +136,8 @@ class TokenTrainer(Trainer):
         """As the Trainer's; with `predict_with_generate` also what is generated, scored."""
         output = super().evaluation_loop(dataloader, *args, **kwargs)
         if getattr(self.args, "predict_with_generate", False):
+            from det_files.evaluation.generated import generated_scores  # its libraries are slow
+
             prefix = kwargs.get("metric_key_prefix", "eval")
             found = generated_scores(self, dataloader.dataset)
             output.metrics.update({f"{prefix}_{name}": value for name, value in found.items()})

@@ -147,7 +147,12 @@ def encoder_decoder(
 ) -> dict[str, Trial]:
     """The curves of a tiny T5: `one` of one rank, all others of two."""
     directory = tmp_path_factory.mktemp("seq2seq")
-    model = {"model_arguments__model_name_or_path": str(make_model(directory / "model", "t5"))}
+    model = {
+        "model_arguments__model_name_or_path": str(make_model(directory / "model", "t5")),
+        # So that ranks generate their shares, and under ZeRO-3 gather weights for it together.
+        "training_arguments__predict_with_generate": True,
+        "training_arguments__generation_max_length": 6,
+    }
     trials = {name: model | options for name, options in SEQ2SEQ.items()}
     module = "det_files.run_seq2seq"
     one = run_trials(directory, 1, {"one": model}, module)
@@ -157,6 +162,9 @@ def encoder_decoder(
 @pytest.mark.parametrize("name", SEQ2SEQ)
 def test_encoder_decoders(name: str, encoder_decoder: dict[str, Trial]) -> None:
     assert_same_curve(encoder_decoder[name], encoder_decoder["one"])
+    mine, one = (encoder_decoder[n].rows("validation")[-1]["metrics"] for n in (name, "one"))
+    for metric in ("eval_rouge1", "eval_rougeL", "eval_bleu", "eval_exact_match"):
+        assert mine[metric] == pytest.approx(one[metric])
 
 
 @pytest.mark.parametrize("name", BLOCKS)

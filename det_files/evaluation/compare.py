@@ -69,12 +69,20 @@ class Answers:
         }
 
 
-def find_finetuned(run: RunDirectory) -> Finetuned:
-    """Returns what the run's best trial has produced.
+@dataclass(frozen=True)
+class BestCheckpoint:
+    """The best checkpoint of a run's best trial, and where that trial lies."""
+
+    trial: int
+    directory: Path
+    path: Path
+
+
+def find_best_checkpoint(run: RunDirectory) -> BestCheckpoint:
+    """Returns the best checkpoint of the run's best trial, or its latest where that is gone.
 
     Raises:
-        ConfigError: no run there, no trial to choose, no whole checkpoint, or the trial's
-            experiment has faults here.
+        ConfigError: no run there, no trial to choose, or no whole checkpoint.
     """
     summary = run.read_summary()
     number = summary.get("best_trial")
@@ -83,12 +91,24 @@ def find_finetuned(run: RunDirectory) -> Finetuned:
         raise ConfigError(Fault(str(run.path), reason if summary else "is no run directory"))
     directory = run.path / "trials" / str(number)
     entry: dict[str, Any] = next((t for t in summary["trials"] if t["trial"] == number), {})
-    checkpoint = find_checkpoint(directory, entry.get("best_checkpoint"))
-    experiment = load_experiment(directory / "experiment.yaml")
-    facts = experiment_facts(experiment, summary.get("slots", experiment.slots))
+    return BestCheckpoint(
+        number, directory, find_checkpoint(directory, entry.get("best_checkpoint"))
+    )
+
+
+def find_finetuned(run: RunDirectory) -> Finetuned:
+    """Returns what the run's best trial has produced.
+
+    Raises:
+        ConfigError: see `find_best_checkpoint`; or the trial's experiment has faults here.
+    """
+    best = find_best_checkpoint(run)
+    experiment = load_experiment(best.directory / "experiment.yaml")
+    slots = run.read_summary().get("slots", experiment.slots)
     flags = experiment.entrypoint.flags
+    facts = experiment_facts(experiment, slots)
     args = resolve_or_raise(experiment.hyperparameters, flags, facts, Path.cwd())
-    return Finetuned(number, checkpoint, args)
+    return Finetuned(best.trial, best.path, args)
 
 
 def find_checkpoint(trial_directory: Path, best: str | None) -> Path:

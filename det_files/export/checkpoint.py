@@ -1,0 +1,182 @@
+"""The checkpoint to export: what it holds, how it was trained, and what it can become."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from det_files.cluster.manifest import MANIFEST_FILE, METADATA_FILE, digest
+from det_files.evaluation.compare import find_best_checkpoint
+from det_files.experiment import parse_yaml
+from det_files.faults import ConfigError, Fault, Faults
+from det_files.local.run_directory import RunDirectory
+from det_files.models import ModelArguments
+from det_files.schema import check_mapping, fields_of
+from det_files.tuning.adapters import ADAPTER_FILE
+from det_files.tuning.arguments import BEFORE_ROWS
+
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+CONFIG_FILE = "config.json"
+INDEX_FILE = "model.safetensors.index.json"
+RUN_ARGS_FILE = "run_args.yaml"  # det_files.training's RESOLVED_CONFIG_FILE, which needs torch
+SHARDS_TAG_FILE = "latest"  # DeepSpeed's: the name of the directory with the ZeRO shards
+STATE_FILE = "trainer_state.json"
+TOKENIZER_FILE = "tokenizer_config.json"
+WEIGHTS_FILE = "model.safetensors"
+FORMS = ("merged", "adapter", "hf", "gguf")
+
+
+@dataclass(frozen=True)
+class TrainedCheckpoint:
+    """A checkpoint of a trial and what is written beside it."""
+
+    path: Path
+    run: dict[str, Any]  # run_args.yaml
+    model: ModelArguments  # with paths as they are from here
+    metadata: dict[str, Any]
+    state: dict[str, Any]  # trainer_state.json
+
+    @property
+    def method(self) -> str:
+        return str(self.run["tuning_arguments"].get("method", "full"))
+
+    @property
+    def is_adapter(self) -> bool:
+        """Whether only an adapter was trained, to be put on the base model."""
+        return self.method != "full"
+
+    @property
+    def has_whole_weights(self) -> bool:
+        """Whether the whole model's weights lie there as safetensors; else as ZeRO shards."""
+        return any((self.path / name).is_file() for name in (WEIGHTS_FILE, INDEX_FILE))
+
+
+def open_checkpoint(path: Path) -> TrainedCheckpoint:
+    """Returns the checkpoint of a checkpoint directory, or a run's best one.
+
+    Raises:
+        ConfigError: nothing of that kind is there, or it is damaged; every fault at once.
+    """
+    if not path.is_dir():
+        raise ConfigError(Fault(str(path), "no such directory"))
+    if (path / "summary.json").is_file():
+        path = find_best_checkpoint(RunDirectory(path)).path
+    faults = Faults()
+    run = _read_run_args(path, faults)
+    model = _model_arguments(run, path, faults)
+    checkpoint = TrainedCheckpoint(
+        path.absolute(),
+        run,
+        model,
+        _read_json(path / METADATA_FILE, faults),
+        _read_json(path / STATE_FILE, faults),
+    )
+    if not faults.found:
+        _check_weights(checkpoint, faults)
+    faults.raise_if_any()
+    return checkpoint
+
+
+def find_form_faults(checkpoint: TrainedCheckpoint, form: str, faults: Faults) -> None:
+    """Notes why this checkpoint cannot become `form`, with the form that it can."""
+    method = checkpoint.method
+    if method in BEFORE_ROWS and form in ("merged", "gguf"):
+        reason = f"a {method} stands before the text and is in no weight: say --to adapter"
+    elif checkpoint.is_adapter and form == "hf":
+        reason = f"{method} trained an adapter, not a whole model: say --to merged or --to adapter"
+    elif not checkpoint.is_adapter and form in ("merged", "adapter"):
+        reason = "the whole model was trained and there is no adapter: say --to hf"
+    else:
+        return
+    faults.add("--to", reason)
+
+
+def _read_run_args(path: Path, faults: Faults) -> dict[str, Any]:
+    file = path / RUN_ARGS_FILE
+    if not file.is_file():
+        faults.add(str(path), f"is no checkpoint of a trial and no run: it has no {RUN_ARGS_FILE}")
+        return {}
+    try:
+        run = parse_yaml(file.read_text(encoding="utf-8"), str(file))
+    except ConfigError as error:
+        faults.extend(error)
+        return {}
+    sections = ("model_arguments", "data_arguments", "tuning_arguments", "training_arguments")
+    if not isinstance(run, Mapping) or not all(
+        isinstance(run.get(name), Mapping) for name in sections
+    ):
+        faults.add(str(file), f"expected a mapping with {', '.join(sections)}")
+        return {}
+    return dict(run)
+
+
+def _model_arguments(run: Mapping[str, Any], path: Path, faults: Faults) -> ModelArguments:
+    given = run.get("model_arguments", {})
+    where = f"{path / RUN_ARGS_FILE}: model_arguments"
+    model = ModelArguments(**check_mapping(where, given, fields_of(ModelArguments), faults))
+    return replace(
+        model,
+        model_name_or_path=_as_from_here(model.model_name_or_path, path),
+        config_name_or_path=_as_from_here(model.config_name_or_path, path),
+        tokenizer_name=_as_from_here(model.tokenizer_name, path),
+    )
+
+
+def _as_from_here(name: str | None, checkpoint: Path) -> str | None:
+    """A hub id or path of the run; a path relative to where the run was started, made absolute."""
+    if name is None or Path(name).is_absolute():
+        return name
+    # runs/<name>/<n>/trials/<k>/checkpoints/<uuid>; elsewhere (a download) there is no summary.
+    try:
+        summary = RunDirectory(checkpoint.absolute().parents[3]).read_summary()
+    except (IndexError, ConfigError):
+        return name
+    there = Path(summary.get("directory", ".")) / name
+    return str(there.absolute()) if there.is_dir() else name
+
+
+def _read_json(file: Path, faults: Faults) -> dict[str, Any]:
+    """The JSON object of a file; {} where there is none."""
+    if not file.is_file():
+        return {}
+    try:
+        read = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        faults.add(str(file), f"is not JSON: {error}")
+        return {}
+    return read if isinstance(read, dict) else {}
+
+
+def _check_weights(checkpoint: TrainedCheckpoint, faults: Faults) -> None:
+    """Notes what is missing, and which of the files that are read are not those of the manifest."""
+    path = checkpoint.path
+    if checkpoint.is_adapter:
+        needed = [path / ADAPTER_FILE, path / ADAPTER_WEIGHTS]
+    elif checkpoint.has_whole_weights:
+        needed = [path / CONFIG_FILE, *sorted(path.glob("model*.safetensors"))]
+    elif (path / SHARDS_TAG_FILE).is_file():
+        tag = (path / SHARDS_TAG_FILE).read_text(encoding="utf-8").strip()
+        needed = [path / CONFIG_FILE, *sorted((path / tag).glob("*_states.pt"))]
+        if len(needed) == 1:
+            faults.add(str(path / tag), "holds no ZeRO shards (*_states.pt)")
+    else:
+        faults.add(str(path), f"holds neither {WEIGHTS_FILE} nor DeepSpeed's {SHARDS_TAG_FILE}")
+        return
+    absent = [file for file in needed if not file.is_file()]
+    for file in absent:
+        faults.add(str(file), "missing")
+    if not absent:
+        _check_digests(path, needed, faults)
+
+
+def _check_digests(path: Path, needed: list[Path], faults: Faults) -> None:
+    manifest = _read_json(path / MANIFEST_FILE, faults).get("files") or {}
+    for name, entry in manifest.items():
+        file = path / name
+        if not file.is_file() or file.stat().st_size != entry["bytes"]:
+            faults.add(str(file), f"missing or not of {entry['bytes']} bytes, see {MANIFEST_FILE}")
+        elif file in needed and digest(file) != entry["sha256"]:
+            faults.add(str(file), f"is damaged: its digest is not that of {MANIFEST_FILE}")

@@ -1,0 +1,123 @@
+"""What may be exported, from where, and why not."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from export_checkpoints import Adapters, as_checkpoint
+
+from det_files.export.checkpoint import find_form_faults, open_checkpoint
+from det_files.faults import ConfigError, Faults
+
+
+@pytest.fixture
+def lora(adapters: Adapters, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(adapters("lora"), tmp_path / "checkpoint"))
+
+
+def form_fault(checkpoint: Path, form: str) -> str:
+    faults = Faults()
+    find_form_faults(open_checkpoint(checkpoint), form, faults)
+    return "; ".join(map(str, faults.found))
+
+
+def test_a_checkpoint_says_how_it_was_trained(lora: Path, tiny_model: Path) -> None:
+    checkpoint = open_checkpoint(lora)
+    assert (checkpoint.method, checkpoint.is_adapter) == ("lora", True)
+    assert checkpoint.model.source == str(tiny_model)
+    assert checkpoint.state["global_step"] == checkpoint.metadata["steps_completed"] == 5
+
+
+def test_a_run_stands_for_its_best_checkpoint(adapters: Adapters, tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "tiny" / "1"
+    directory = run / "trials" / "2" / "checkpoints"
+    for uuid in ("first", "second"):
+        shutil.copytree(adapters("lora"), directory / uuid)
+    trials = [{"trial": 1}, {"trial": 2, "best_checkpoint": "first"}]
+    (run / "summary.json").write_text(json.dumps({"best_trial": 2, "trials": trials}))
+    assert open_checkpoint(run).path == directory / "first"
+
+
+def test_a_relative_model_is_looked_for_where_the_run_was_started(
+    adapters: Adapters, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "runs" / "tiny" / "1"
+    checkpoint = run / "trials" / "1" / "checkpoints" / "uuid"
+    shutil.copytree(adapters("lora"), checkpoint)
+    (checkpoint / "manifest.json").unlink()
+    file = checkpoint / "run_args.yaml"
+    relative = f"{tiny_model.parent.name}/{tiny_model.name}"
+    file.write_text(file.read_text().replace(str(tiny_model), relative))
+    started = str(tiny_model.parent.parent)
+    (run / "summary.json").write_text(json.dumps({"directory": started}))
+    monkeypatch.chdir(tmp_path)
+    assert open_checkpoint(checkpoint).model.source == str(tiny_model)
+
+
+@pytest.mark.parametrize(
+    ("method", "form", "said"),
+    [
+        ("lora", "hf", "lora trained an adapter.*--to merged or --to adapter"),
+        ("prompt", "merged", "prompt stands before the text.*--to adapter"),
+        ("p_tuning", "merged", "--to adapter"),
+        ("prefix", "merged", "--to adapter"),
+        ("prefix", "gguf", "--to adapter"),
+    ],
+)
+def test_a_form_that_cannot_be_names_the_one_that_can(
+    adapters: Adapters, method: str, form: str, said: str
+) -> None:
+    fault = form_fault(adapters(method), form)
+    assert re.search(said, fault), fault
+    assert "\n" not in fault
+
+
+@pytest.mark.parametrize("form", ["merged", "adapter"])
+def test_a_whole_model_has_no_adapter(tiny_model: Path, tmp_path: Path, form: str) -> None:
+    whole = as_checkpoint(Path(shutil.copytree(tiny_model, tmp_path / "whole")))
+    assert form_fault(whole, form).endswith("say --to hf")
+
+
+def test_other_directories_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such directory"):
+        open_checkpoint(tmp_path / "absent")
+    with pytest.raises(ConfigError, match=r"no checkpoint of a trial and no run"):
+        open_checkpoint(tmp_path)
+
+
+def test_damage_is_named_by_file(lora: Path) -> None:
+    weights = lora / "adapter_model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    (lora / "rng_state.pth").write_bytes(b"")
+    with pytest.raises(ConfigError) as caught:
+        open_checkpoint(lora)
+    assert [Path(fault.path).name for fault in caught.value.faults] == [
+        "adapter_model.safetensors",
+        "rng_state.pth",
+    ]
+    assert "damaged" in str(caught.value)
+
+
+def test_a_checkpoint_without_weights_is_refused(
+    lora: Path, zero_checkpoints: dict[str, Path], tmp_path: Path
+) -> None:
+    (lora / "adapter_model.safetensors").unlink()
+    with pytest.raises(ConfigError, match=r"adapter_model\.safetensors: missing"):
+        open_checkpoint(lora)
+    scattered = Path(shutil.copytree(zero_checkpoints["scattered"], tmp_path / "scattered"))
+    (scattered / "latest").unlink()
+    with pytest.raises(ConfigError, match=r"neither model\.safetensors nor DeepSpeed's latest"):
+        open_checkpoint(scattered)
+
+
+def test_unreadable_run_args_are_one_fault(lora: Path) -> None:
+    (lora / "run_args.yaml").write_text("model_arguments: [1")
+    with pytest.raises(ConfigError) as caught:
+        open_checkpoint(lora)
+    assert len(caught.value.faults) == 1
