@@ -9,6 +9,8 @@ from det_files.faults import Faults, did_you_mean
 from det_files.schema import Field, check_value, show
 
 _COMMON = {"name", "metric", "smaller_is_better", "source_trial_id", "source_checkpoint_uuid"}
+# Those of evaluation/text_metrics.py.
+_GENERATED = ("eval_rouge1", "eval_rouge2", "eval_rougeL", "eval_bleu", "eval_exact_match")
 _HALVING = {"max_trials", "max_time", "time_metric", "max_length", "divisor", "stop_once"}
 # name -> (keys it may have, keys it must have), as in Determined's published schemas (0.38).
 SEARCHERS: dict[str, tuple[set[str], set[str]]] = {
@@ -45,7 +47,8 @@ def reported_metrics(training: Mapping[str, Any]) -> list[str]:
     """Names that validations will carry under these training arguments; none without evaluation."""
     if training.get("eval_strategy", "no") == "no":
         return []
-    return ["eval_loss", "eval_perplexity", "eval_token_accuracy", *TIME_METRICS]
+    generated = _GENERATED if training.get("predict_with_generate") else ()
+    return ["eval_loss", "eval_perplexity", "eval_token_accuracy", *generated, *TIME_METRICS]
 
 
 def check_searcher(

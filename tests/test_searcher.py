@@ -97,6 +97,9 @@ def test_a_metric_needs_an_evaluation() -> None:
     # A single trial is compared with nothing.
     assert faults_of(SINGLE, eval_strategy="no") == []
     assert reported_metrics({"eval_strategy": "epoch"})[0] == "eval_loss"
+    rouge = SINGLE | {"metric": "eval_rougeL"}
+    assert faults_of(rouge, predict_with_generate=True) == []
+    assert "eval_rougeL is not among" in faults_of(rouge)[0]
 
 
 @pytest.mark.parametrize(
