@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from det_files.faults import ConfigError, Fault
+from det_files.vocabulary import fit_vocabulary
 
 if TYPE_CHECKING:
     import torch
@@ -122,7 +123,8 @@ def load_model(
         else:
             model = auto_class.from_pretrained(args.model_name_or_path, **_weights(args), **options)
     _check_range(model, args)
-    _check_vocabulary(model, tokenizer, args)
+    extended = args.tokenizer_name is not None
+    fit_vocabulary(model, len(tokenizer), f"{SECTION}.tokenizer_name", extended)
     # The key/value cache is of no use in training, and activation checkpointing forbids it.
     model.config.use_cache = False
     return model, tokenizer
@@ -206,18 +208,3 @@ def _check_range(model: PreTrainedModel, args: ModelArguments) -> None:
             "bfloat16, or float32 where the GPU has none (V100, T4)"
         )
         raise ConfigError(Fault(f"{SECTION}.dtype", reason))
-
-
-def _check_vocabulary(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, args: ModelArguments
-) -> None:
-    embedding = model.get_input_embeddings()
-    # Under ZeRO-3 `weight` is empty outside a gather, so the size comes from the config.
-    rows = getattr(model.config, "vocab_size", None) or embedding.num_embeddings
-    if len(tokenizer) > rows:
-        raise ConfigError(
-            Fault(
-                f"{SECTION}.tokenizer_name",
-                f"the tokenizer has {len(tokenizer)} tokens and {args.source} embeds {rows}",
-            )
-        )
