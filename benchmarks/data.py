@@ -33,7 +33,7 @@ def ours(options: argparse.Namespace, place: Path) -> dict[str, float]:
 
     from det_files.data.arguments import DataArguments, SourceArguments
     from det_files.data.dataset import load_data
-    from det_files.data.layout import lay_out
+    from det_files.data.layout import collator_of, lay_out
 
     tokenizer = AutoTokenizer.from_pretrained(options.model)
     config = AutoConfig.from_pretrained(options.model)
@@ -46,7 +46,7 @@ def ours(options: argparse.Namespace, place: Path) -> dict[str, float]:
     )
     start, cpu = time.perf_counter(), machine.cpu_seconds()
     data = load_data(arguments, tokenizer, config)
-    layout = lay_out(arguments, data, tokenizer, isolated=True, seed=42)
+    layout = lay_out(arguments, data, collator_of(True, True, tokenizer), seed=42)
     return {
         "seconds": time.perf_counter() - start,
         "cpu_seconds": machine.cpu_seconds() - cpu,

@@ -62,6 +62,13 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add("--no-compile", action="store_true", help="compile nobody's model")
     add("--only-ours", action="store_true", help="ours and the ceiling alone")
+    add(
+        "--only",
+        action="append",
+        metavar="WORDS",
+        help="of a family, only configurations whose name begins so, where there are any; to "
+        "measure again what is known to be best (may be repeated)",
+    )
     add("--json", type=Path, help="write everything here")
     options = parser.parse_args(argv)
     for name in ("rows", "block_size", "tokens_per_step", "threads", "rounds", "steps"):
@@ -111,9 +118,10 @@ def compare(measuring: Measuring, options: argparse.Namespace) -> None:
         if words := _missing_trl():
             print(words, file=sys.stderr)
         else:
-            finalists += _best_of_trl(measuring, not options.no_compile)
+            finalists += _best_of_trl(measuring, options)
         finalists += measuring.best_of(contenders.of_padded_trainer(work))
-    finalists += measuring.best_of(contenders.of_ours(work, not options.no_compile))
+    ours = contenders.of_ours(work, not options.no_compile)
+    finalists += measuring.best_of(_chosen(ours, options.only))
     ceiling = Contender(contenders.CEILING, "products", work.dtype)
     finalists += measuring.best_of([ceiling])
     measuring.rounds(finalists, options.rounds)
@@ -125,15 +133,20 @@ def _missing_trl() -> str | None:
     return missing()
 
 
-def _best_of_trl(measuring: Measuring, compiled: bool) -> list[Entrant]:
+def _chosen(candidates: list[Contender], only: Sequence[str] | None) -> list[Contender]:
+    chosen = [one for one in candidates if one.name.startswith(tuple(only or ()))]
+    return chosen or candidates
+
+
+def _best_of_trl(measuring: Measuring, options: argparse.Namespace) -> list[Entrant]:
     work = measuring.work
-    best = measuring.best_of(contenders.of_trl(work), keep=2)
+    best = measuring.best_of(_chosen(contenders.of_trl(work), options.only), keep=2)
     if best:
         chosen = best[0].contender
         others = contenders.precisions(work.dtype)[1:]
         more = [dataclasses.replace(chosen, **precision) for precision in others]
         best = measuring.keep([*best, *measuring.best_of(more)], 2)
-    if best and compiled:
+    if best and not options.no_compile:
         chosen = best[0].contender
         more = [dataclasses.replace(chosen, compiled=how) for how in ("layers", "whole")]
         best = measuring.keep([*best, *measuring.best_of(more)], 2)

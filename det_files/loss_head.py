@@ -68,6 +68,8 @@ def install_loss_head(model: nn.Module) -> None:
     if known is not None and head is not None:
         # As a call of the head, so that hooks around it gather its weights under ZeRO-3.
         head.forward = _HeadForward(head, known.scaling(causal.config))
+    elif causal.config.is_encoder_decoder:
+        head = None  # nearly all of a decoder's positions are supervised, and its rows are short
     else:
         head = None
         logger.warning(

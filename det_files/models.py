@@ -1,4 +1,4 @@
-"""Loading a causal language model and its tokenizer: hub id, directory, GGUF file or a config.
+"""Loading a language model and its tokenizer: hub id, directory, GGUF file or a config.
 
 torch and transformers are imported inside the functions: this module owns ModelArguments, which
 validation reads, and validation must answer within seconds.
@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 DTYPES = ("bfloat16", "float16", "float32")
 SECTION = "hyperparameters.model_arguments"
+CAUSAL, SEQ2SEQ = "causal", "seq2seq"
+_CLASSES = {CAUSAL: "AutoModelForCausalLM", SEQ2SEQ: "AutoModelForSeq2SeqLM"}
 
 
 @dataclass(frozen=True)
@@ -80,9 +82,14 @@ def gguf_conversion_command(args: ModelArguments) -> str:
 
 
 def load_model(
-    args: ModelArguments, dtype: torch.dtype | str | None = None, seed: int = 42
+    args: ModelArguments,
+    dtype: torch.dtype | str | None = None,
+    seed: int = 42,
+    kind: str = CAUSAL,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Returns the model with parameters in `dtype` (default: `args.dtype`) and its tokenizer.
+
+    `kind` is causal, or seq2seq for encoder-decoder models.
 
     Without weights to load (`config_name_or_path`), they are drawn from `seed`.
 
@@ -105,16 +112,16 @@ def load_model(
         "trust_remote_code": args.trust_remote_code,
     }
     transformers.set_seed(seed)
+    auto_class = getattr(transformers, _CLASSES[kind])
     with _explained(args):
         if args.model_name_or_path is None:
             config = transformers.AutoConfig.from_pretrained(
                 args.config_name_or_path, trust_remote_code=args.trust_remote_code
             )
-            model = transformers.AutoModelForCausalLM.from_config(config, **options)
+            model = auto_class.from_config(config, **options)
         else:
-            model = transformers.AutoModelForCausalLM.from_pretrained(
-                args.model_name_or_path, **_weights(args), **options
-            )
+            model = auto_class.from_pretrained(args.model_name_or_path, **_weights(args), **options)
+    _check_range(model, args)
     _check_vocabulary(model, tokenizer, args)
     # The key/value cache is of no use in training, and activation checkpointing forbids it.
     model.config.use_cache = False
@@ -176,6 +183,9 @@ def _explained(args: ModelArguments, name: str | None = None) -> Iterator[None]:
 def explain_load_error(source: str, error: Exception) -> str:
     """One sentence for the user: what could not be loaded, why, and the way out."""
     first_line = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+    if "Unrecognized configuration class" in str(error):
+        entrypoint = "run_clm" if "Seq2Seq" in str(error) else "run_seq2seq"
+        return f"{source} is a model of another kind; is it one for det_files.{entrypoint}?"
     if "trust_remote_code" in str(error):
         return f"{source} brings code of its own; trust_remote_code: true would run it"
     if Path(source).is_dir():
@@ -186,6 +196,16 @@ def explain_load_error(source: str, error: Exception) -> str:
         f"once (`HF_HOME=/shared/hf hf download {source}`) and set HF_HOME to the same place in "
         "environment.environment_variables; HF_HOME is honoured"
     )
+
+
+def _check_range(model: PreTrainedModel, args: ModelArguments) -> None:
+    """Refuses T5 in float16, in which its activations overflow and losses become NaN."""
+    if args.dtype == "float16" and model.config.model_type in ("t5", "mt5", "umt5", "longt5"):
+        reason = (
+            "T5 was trained in bfloat16 and overflows float16's range: the loss becomes NaN; use "
+            "bfloat16, or float32 where the GPU has none (V100, T4)"
+        )
+        raise ConfigError(Fault(f"{SECTION}.dtype", reason))
 
 
 def _check_vocabulary(

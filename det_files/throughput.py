@@ -36,13 +36,16 @@ PEAK_FLOPS = {
     "V100": 125e12,
 }
 
+_UNCOUNTED = ("num_experts", "num_local_experts", "is_encoder_decoder")
+
 
 @dataclass(frozen=True)
 class ModelShape:
     """What FLOPs are counted from. Embedding look-ups cost none, so their table is left out.
 
     `attention` is A, the heads' sizes together; `head` and `head_trainable` are the output layer's
-    parameters, the other two everything else's; `experts` says that it is a mixture of them.
+    parameters, the other two everything else's. `uncounted` says that not every token passes all of
+    them (experts, or an encoder and a decoder), so that FLOPs cannot be told from these.
     """
 
     parameters: int
@@ -51,7 +54,7 @@ class ModelShape:
     head_trainable: int
     layers: int
     attention: int
-    experts: bool = False
+    uncounted: bool = False
 
     def flops(self, tokens: float, supervised: float, squares: float) -> float:
         """Training FLOPs of rows with so many tokens, supervised ones, and sum of S squared."""
@@ -79,7 +82,7 @@ def model_shape(model: torch.nn.Module) -> ModelShape:
         sum(parameter_size(p) for p in output.values() if p.requires_grad),
         int(getattr(config, "num_hidden_layers", 0) or 0),
         heads * int(head_size),
-        any(getattr(config, key, None) for key in ("num_experts", "num_local_experts")),
+        any(getattr(config, key, None) for key in _UNCOUNTED),
     )
 
 
@@ -121,8 +124,7 @@ class ThroughputMeter:
     def __init__(self, device: torch.device, shape: ModelShape) -> None:
         self._device = device
         self._shape = shape
-        # Of a mixture of experts, few take part in a token: their FLOPs are not known here.
-        self._peak = None if shape.experts else peak_flops(device)
+        self._peak = None if shape.uncounted else peak_flops(device)
         self._pauses = 0
         self._unbooked = torch.zeros(1, dtype=torch.float64, device=device)
         self._reset()

@@ -13,7 +13,7 @@ from transformers import EvalPrediction, Trainer, TrainerCallback, TrainingArgum
 
 from det_files.activation_offloading import ActivationOffloading
 from det_files.compilation import CompileClock, is_compiled
-from det_files.data.collator import PaddingCollator, row_lengths, row_of_positions
+from det_files.data.collator import PackingCollator, row_lengths, row_of_positions
 from det_files.data.layout import Layout
 from det_files.data.sampler import GlobalBatchSampler, by_length
 from det_files.deepspeed_config import BatchSizes
@@ -80,7 +80,7 @@ class TokenTrainer(Trainer):
 
     @property
     def _padded(self) -> bool:
-        return isinstance(self._layout.collator, PaddingCollator)
+        return not isinstance(self._layout.collator, PackingCollator)
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device

@@ -12,7 +12,8 @@ from det_files.cluster.context import TrialCore
 from det_files.cluster.tensorboard import TensorBoardCallback
 from det_files.compilation import compile_layers
 from det_files.data.dataset import TrainingData
-from det_files.data.layout import Layout, lay_out
+from det_files.data.layout import Layout, collator_of, lay_out
+from det_files.data.packing import Blocks
 from det_files.deepspeed_config import BatchSizes
 from det_files.experiment import to_yaml
 from det_files.faults import ConfigError, Fault
@@ -40,9 +41,11 @@ def build_trainer(
     if data.template.chat:
         # What is saved with the model is the template that made its tokens.
         tokenizer.chat_template = data.template.chat_template
-    packs = bool(args.data.packing) and args.tuning.takes_packed_rows
-    isolated = packs and isolate_rows(language_model(model))
-    layout = lay_out(args.data, data, tokenizer, isolated, training_args.seed)
+    base = language_model(model)
+    packing = bool(args.data.packing)
+    isolated = packing and args.tuning.takes_packed_rows and isolate_rows(base)
+    collator = collator_of(packing, isolated, tokenizer, base.config)
+    layout = lay_out(args.data, data, collator, training_args.seed)
     _check_global_batch(layout, batch_sizes(training_args))
     if args.model.compile == "layers":
         compile_layers(model)
@@ -74,11 +77,13 @@ def build_trainer(
 
 def _check_global_batch(layout: Layout, sizes: BatchSizes) -> None:
     if layout.order.rows < sizes.global_batch:
+        blocks = isinstance(layout.order, Blocks)
+        what = "blocks (see data_arguments.block_size)" if blocks else "rows"
         raise ConfigError(
             Fault(
-                "hyperparameters.training_arguments",
-                f"{layout.order.rows} training rows (or blocks) do not fill one global batch of "
-                f"{sizes.micro_batch} x {sizes.accumulation} x {sizes.slots} = "
-                f"{sizes.global_batch}",
+                "hyperparameters.training_arguments.per_device_train_batch_size",
+                f"{layout.order.rows} training {what} do not fill one global batch of "
+                f"{sizes.micro_batch} x gradient_accumulation_steps {sizes.accumulation} x "
+                f"{sizes.slots} slots = {sizes.global_batch}",
             )
         )

@@ -16,6 +16,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
+CAUSAL = "det_files.run_clm"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -157,16 +158,24 @@ def run_trial(tiny_overrides: dict[str, Any]) -> RunTrial:
 
 @pytest.fixture(scope="session")
 def run_jobs() -> RunJobs:
-    """Runs many trials, name → arguments of run_clm, one after another in one process group.
+    """Runs many trials, name → arguments of a module, one after another in one process group.
 
     The first failure ends the group; `output` is that of all of them.
     """
 
     def run(
-        directory: Path, ranks: int, jobs: Mapping[str, list[str]], timeout_s: int = 500
+        directory: Path,
+        ranks: int,
+        jobs: Mapping[str, list[str]],
+        module: str = CAUSAL,
+        timeout_s: int = 500,
     ) -> dict[str, Trial]:
         described = [
-            {"name": name, "arguments": ["--trial_dir", str(directory / name), *arguments]}
+            {
+                "name": name,
+                "module": module,
+                "arguments": ["--trial_dir", str(directory / name), *arguments],
+            }
             for name, arguments in jobs.items()
         ]
         jobs_file = directory / "jobs.json"
@@ -183,11 +192,14 @@ def run_trials(tiny_overrides: dict[str, Any], run_jobs: RunJobs) -> RunTrials:
     """As `run_trial` for many: name → hyperparameters, in one process group."""
 
     def run(
-        directory: Path, ranks: int, trials: Mapping[str, Mapping[str, Any]]
+        directory: Path,
+        ranks: int,
+        trials: Mapping[str, Mapping[str, Any]],
+        module: str = CAUSAL,
     ) -> dict[str, Trial]:
         jobs = {
             name: _arguments(ranks, tiny_overrides, overrides) for name, overrides in trials.items()
         }
-        return run_jobs(directory, ranks, jobs)
+        return run_jobs(directory, ranks, jobs, module)
 
     return run

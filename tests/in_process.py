@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from collections.abc import Mapping
@@ -13,11 +14,12 @@ from conftest import set_arguments
 from det_files.evaluation.compare import find_checkpoint
 
 
-def run_here(trial: Path, hyperparameters: Mapping[str, Any]) -> Path:
+def run_here(
+    trial: Path, hyperparameters: Mapping[str, Any], module: str = "det_files.run_clm"
+) -> Path:
     """Trains on hyperparameters `{"section__name": value}`; returns the last checkpoint."""
-    from det_files.run_clm import main
-
-    flags = ["run_clm", "--trial_dir", str(trial), *set_arguments(hyperparameters)]
+    main = importlib.import_module(module).main
+    flags = [module, "--trial_dir", str(trial), *set_arguments(hyperparameters)]
     with mock.patch.object(sys, "argv", flags):
         main()
     return find_checkpoint(trial, None)

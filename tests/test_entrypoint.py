@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from det_files.entrypoint import (
+    MODULES,
     Entrypoint,
     flags_to_hyperparameters,
     parse_entrypoint,
@@ -48,11 +49,11 @@ def test_a_script_is_accepted_with_a_warning(script: str) -> None:
 @pytest.mark.parametrize(
     ("value", "fault"),
     [
-        ("python train.py", f"runs train.py, which is none of {MODULE}"),
-        ("python -m foo", f"runs foo, which is none of {MODULE}"),
-        ("python", f"names none of {MODULE}"),
-        ("", f"names none of {MODULE}"),
-        ([], f"names none of {MODULE}"),
+        ("python train.py", f"runs train.py, which is none of {', '.join(MODULES)}"),
+        ("python -m foo", f"runs foo, which is none of {', '.join(MODULES)}"),
+        ("python", f"names none of {', '.join(MODULES)}"),
+        ("", f"names none of {', '.join(MODULES)}"),
+        ([], f"names none of {', '.join(MODULES)}"),
         ("python -m 'x", "No closing quotation"),
         (5, "expected a string or a list of words, got 5"),
         ({"a": 1}, 'expected a string or a list of words, got {"a": 1}'),

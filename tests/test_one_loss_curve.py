@@ -7,12 +7,17 @@ from typing import Any
 import pytest
 
 from conftest import RunTrials, Trial
+from tiny import make_model
 
 TWICE = {
     "training_arguments__gradient_accumulation_steps": 2,
     "training_arguments__per_device_train_batch_size": 2,
 }
 ADAPTERS = {"tuning_arguments": {"method": "lora", "r": 4}}
+PROMPT = {
+    "tuning_arguments": {"method": "prompt", "num_virtual_tokens": 4},
+    "training_arguments__learning_rate": 1.0,
+}
 PACKED = {"data_arguments__packing": True}
 # A global batch is then 8 blocks of 96 tokens, of about three rows each.
 BLOCKED = {"data_arguments__packing": "blocks", "data_arguments__block_size": 96}
@@ -50,6 +55,18 @@ LORA = {
     "lora packed stage 3": stage("3", **ADAPTERS, **PACKED),
     "lora packed stage 2 compiled": stage("2", **ADAPTERS, **PACKED, **COMPILED),
 }
+PROMPTS = {
+    "prompt ddp accumulated": PROMPT | TWICE,
+    "prompt stage 2": stage("2", **PROMPT),
+    "prompt stage 3": stage("3", **PROMPT),
+}
+SEQ2SEQ = {
+    "ddp": {},
+    "ddp accumulated": TWICE,
+    "stage 2": stage("2"),
+    "stage 3": stage("3"),
+    "stage 3 accumulated": stage("3", **TWICE),
+}
 BLOCKS = {
     "blocks": BLOCKED,
     "blocks accumulated": BLOCKED | TWICE,
@@ -65,6 +82,7 @@ def one_rank(tmp_path_factory: pytest.TempPathFactory, run_trials: RunTrials) ->
     trials = {
         "full": {},
         "lora": ADAPTERS,
+        "prompt": PROMPT,
         "accumulated": four,
         "packed": PACKED,
         "packed accumulated": PACKED | four,
@@ -80,7 +98,7 @@ def one_rank(tmp_path_factory: pytest.TempPathFactory, run_trials: RunTrials) ->
 
 @pytest.fixture(scope="module")
 def two_ranks(tmp_path_factory: pytest.TempPathFactory, run_trials: RunTrials) -> dict[str, Trial]:
-    return run_trials(tmp_path_factory.mktemp("two"), 2, FULL | LORA | BLOCKS)
+    return run_trials(tmp_path_factory.mktemp("two"), 2, FULL | LORA | PROMPTS | BLOCKS)
 
 
 def assert_same_curve(trial: Trial, reference: Trial) -> None:
@@ -116,6 +134,29 @@ def test_full_tuning(name: str, one_rank: dict[str, Trial], two_ranks: dict[str,
 @pytest.mark.parametrize("name", LORA)
 def test_lora(name: str, one_rank: dict[str, Trial], two_ranks: dict[str, Trial]) -> None:
     assert_same_curve(two_ranks[name], one_rank["lora"])
+
+
+@pytest.mark.parametrize("name", PROMPTS)
+def test_prompts(name: str, one_rank: dict[str, Trial], two_ranks: dict[str, Trial]) -> None:
+    assert_same_curve(two_ranks[name], one_rank["prompt"])
+
+
+@pytest.fixture(scope="module")
+def encoder_decoder(
+    tmp_path_factory: pytest.TempPathFactory, run_trials: RunTrials
+) -> dict[str, Trial]:
+    """The curves of a tiny T5: `one` of one rank, all others of two."""
+    directory = tmp_path_factory.mktemp("seq2seq")
+    model = {"model_arguments__model_name_or_path": str(make_model(directory / "model", "t5"))}
+    trials = {name: model | options for name, options in SEQ2SEQ.items()}
+    module = "det_files.run_seq2seq"
+    one = run_trials(directory, 1, {"one": model}, module)
+    return one | run_trials(directory, 2, trials, module)
+
+
+@pytest.mark.parametrize("name", SEQ2SEQ)
+def test_encoder_decoders(name: str, encoder_decoder: dict[str, Trial]) -> None:
+    assert_same_curve(encoder_decoder[name], encoder_decoder["one"])
 
 
 @pytest.mark.parametrize("name", BLOCKS)

@@ -68,6 +68,40 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "gptj": _GPT2 | {"rotary_dim": 4, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0},
 }
 
+_BART = _SHAPE | {
+    "d_model": 32,
+    "encoder_layers": 2,
+    "decoder_layers": 2,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4,
+    "encoder_ffn_dim": 64,
+    "decoder_ffn_dim": 64,
+    "max_position_embeddings": 256,
+    "dropout": 0.0,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 3,
+    "decoder_start_token_id": 3,
+    "forced_eos_token_id": 3,
+}
+_T5 = _SHAPE | {
+    "d_model": 32,
+    "d_kv": 8,
+    "d_ff": 64,
+    "num_layers": 2,
+    "num_heads": 4,
+    "dropout_rate": 0.0,
+    "pad_token_id": 0,
+    "eos_token_id": 3,
+    "decoder_start_token_id": 0,
+}
+# Encoder-decoders, likewise.
+SEQ2SEQ: dict[str, dict[str, Any]] = {
+    "t5": _T5,
+    "bart": _BART,
+    "mbart": _BART,
+}
+
 
 def sentence(rng: random.Random, shortest: int, longest: int) -> str:
     return " ".join(rng.choice(WORDS) for _ in range(rng.randint(shortest, longest)))
@@ -105,11 +139,13 @@ def make_tokenizer(directory: Path) -> Path:
 def make_model(directory: Path, architecture: str = "llama", seed: int = 1, **changes: Any) -> Path:
     """A random float32 model of the architecture, with the tiny tokenizer beside it."""
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
     torch.manual_seed(seed)
-    config = AutoConfig.for_model(architecture, **(ARCHITECTURES[architecture] | changes))
-    AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(directory)
+    settings = (ARCHITECTURES | SEQ2SEQ)[architecture]
+    config = AutoConfig.for_model(architecture, **(settings | changes))
+    model_class = AutoModelForSeq2SeqLM if architecture in SEQ2SEQ else AutoModelForCausalLM
+    model_class.from_config(config, dtype=torch.float32).save_pretrained(directory)
     make_tokenizer(directory)
     return directory
 

@@ -20,7 +20,7 @@ from benchmarks.contenders.work import Contender, Work
 
 Steps = list[dict[str, Any]]
 # A runner-up so near to the best of its family goes on with it.
-_NEARLY_AS_GOOD = 0.9
+_NEARLY_AS_GOOD = 0.8
 _WARM_UP = 2
 _LONGEST_WARM_UP = 10
 

@@ -11,7 +11,7 @@ from benchmarks.contenders.work import LORA, Contender, Work, training_arguments
 from det_files.args import RunArgs, RunFacts
 from det_files.cluster.context import open_core
 from det_files.data.dataset import TrainingData, load_data
-from det_files.data.layout import lay_out
+from det_files.data.layout import collator_of, lay_out
 from det_files.models import load_model
 from det_files.resolution import resolve_or_raise
 from det_files.training import build_trainer
@@ -72,10 +72,10 @@ def _timed_data(
     start = time.perf_counter()
     data = load_data(args.data, tokenizer, model.config, seed)
     loaded = time.perf_counter()
-    lay_out(args.data, data, tokenizer, True, seed)
+    lay_out(args.data, data, collator_of(True, True, tokenizer), seed)
     again = time.perf_counter()
     data = load_data(args.data, tokenizer, model.config, seed)
-    lay_out(args.data, data, tokenizer, True, seed)
+    lay_out(args.data, data, collator_of(True, True, tokenizer), seed)
     ended = time.perf_counter()
     facts = {"preparation_s": again - start, "cached_preparation_s": ended - again}
     return data, facts, ended - loaded

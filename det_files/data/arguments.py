@@ -108,6 +108,12 @@ class DataArguments:
     output_format: str = field(
         default=OUTPUT_PLACEHOLDER, metadata={"help": "template of the answer, with __output__"}
     )
+    source_language: str | None = field(
+        default=None, metadata={"help": "code of the inputs' language, for mBART's tokenizers"}
+    )
+    target_language: str | None = field(
+        default=None, metadata={"help": "code of the outputs' language, likewise"}
+    )
     chat_template: str = field(
         default="auto",
         metadata={

@@ -1,7 +1,8 @@
 """The collators: examples of different lengths as one batch, padded or laid end to end.
 
-n rows, B batch, S the longest row, T tokens of all rows. An item of a dataset is one row, or a
-block of several; `items` [n] says which of the batch's items each row belongs to.
+n rows, S the longest row, T tokens of all rows (of an encoder-decoder: of the longest target). An
+item of a dataset is one row, or a block of several; `items` [n] says which of the batch's items
+each row belongs to.
 """
 
 from __future__ import annotations
@@ -83,6 +84,42 @@ class PackingCollator:
         }
 
 
+@dataclass(frozen=True)
+class SourceTargetCollator:
+    """Pads what the encoder reads and what the decoder learns, each by itself.
+
+    The decoder's first token is `decoder_start`, or where that is None a target's own last one
+    (mBART's language). Labels have one place more than targets, in front, so that they stand one
+    before the position that predicts them, as a causal model's do.
+    """
+
+    pad_token_id: int
+    decoder_start: int | None
+
+    def __call__(self, items: Sequence[Item]) -> Batch:
+        """input_ids, attention_mask [n, S]; decoder_input_ids, labels [n, T + 1]; items [n]."""
+        rows, item_of = _rows(items)
+        sources = [row["input_ids"][row["labels"] == IGNORED] for row in rows]
+        targets = [row["labels"][row["labels"] != IGNORED] for row in rows]
+        read = [torch.cat([self._start(target), target]) for target in targets]
+        learned = [torch.cat([torch.tensor([IGNORED]), target]) for target in targets]
+        return {
+            "input_ids": _padded(sources, self.pad_token_id),
+            "attention_mask": _padded([torch.ones_like(source) for source in sources], 0),
+            "decoder_input_ids": _padded(read, self.pad_token_id),
+            "labels": _padded(learned, IGNORED),
+            "items": item_of,
+        }
+
+    def _start(self, target: torch.Tensor) -> torch.Tensor:
+        return target[-1:] if self.decoder_start is None else torch.tensor([self.decoder_start])
+
+
+def _padded(rows: list[torch.Tensor], value: int) -> torch.Tensor:
+    """[n, longest] of int64, padded on the right."""
+    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=value)
+
+
 def _rows(items: Sequence[Item]) -> tuple[list[Example], torch.Tensor]:
     """All rows of the items, and the number of each one's item."""
     blocks = [item if isinstance(item, list) else [item] for item in items]
@@ -96,14 +133,17 @@ def row_lengths(batch: Batch) -> torch.Tensor:
     rows = len(batch["items"])
     if "cu_seq_lens_q" in batch:
         return batch["cu_seq_lens_q"].diff()[:rows]
-    return torch.as_tensor(batch["attention_mask"]).sum(dim=1)
+    lengths = torch.as_tensor(batch["attention_mask"]).sum(dim=1)
+    if "decoder_input_ids" in batch:
+        lengths = lengths + (batch["labels"] != IGNORED).sum(dim=1)
+    return lengths
 
 
 def row_of_positions(batch: Batch) -> torch.Tensor:
-    """The row of each position, of the shape of input_ids; filling has the number of no row."""
-    shape = batch["input_ids"].shape
+    """The row of each position, of the shape of labels; filling has the number of no row."""
+    shape = batch["labels"].shape
     if "cu_seq_lens_q" not in batch:
-        rows = torch.arange(shape[0], device=batch["input_ids"].device)
+        rows = torch.arange(shape[0], device=batch["labels"].device)
         return rows[:, None].expand(shape)
     lengths = batch["cu_seq_lens_q"].diff()
     rows = torch.arange(len(lengths), device=lengths.device)

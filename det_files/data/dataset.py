@@ -83,7 +83,7 @@ def load_data(
     data = {"train": Examples(train), "val": Examples(val)}
     for name, examples in data.items():
         logger.info("data: %s", describe(name, examples))
-    first = Template.of(args, tokenizer, args.sources[0])
+    first = Template.of(args, tokenizer, args.sources[0], loader.separate)
     order = _order(data["train"].sizes, weights, args.mixture_stopping)
     return TrainingData(data["train"], data["val"], first, order)
 
@@ -122,10 +122,18 @@ class _Loader:
         seed: int,
     ) -> None:
         self.faults = Faults()
+        self.separate = bool(getattr(model_config, "is_encoder_decoder", False))
         self._args = args
         self._tokenizer = tokenizer
         self._positions = _positions(model_config)
         self._seed = seed
+        # Set here, for all that tokenizes: its tokens and the cache's key depend on it.
+        for name, language in (
+            ("src_lang", args.source_language),
+            ("tgt_lang", args.target_language),
+        ):
+            if language is not None:
+                setattr(tokenizer, name, language)
         self._cache = TokenCache(args.cache_dir)
         described = json.dumps(tokenizer_fingerprint(tokenizer), sort_keys=True)
         self._fingerprint = hashlib.sha256(described.encode("utf-8")).hexdigest()
@@ -144,7 +152,7 @@ class _Loader:
         One that is not drawn from has no training rows, but the same validation rows as ever, so
         that trials with other weights are measured by the same.
         """
-        template = Template.of(self._args, self._tokenizer, source)
+        template = Template.of(self._args, self._tokenizer, source, self.separate)
         splits = open_source(source, number)
         if "val" in splits:
             entries: dict[str, Entry | None] = {"train": None, "val": None}

@@ -23,13 +23,34 @@ if TYPE_CHECKING:
 
 @dataclass
 class EncodedRow:
-    """A row's tokens [S] and which are learned [S]; or `problem`, where it cannot be rendered."""
+    """A row's tokens [S] and which are learned [S]; or `problem`, where it cannot be rendered.
+
+    `separate` says that what is learned is a sequence of its own, behind the other one.
+    """
 
     tokens: list[int] = field(default_factory=list)
     learned: list[bool] = field(default_factory=list)
     input_cut: bool = False
     output_cut: bool = False
     problem: str = ""
+    separate: bool = False
+
+    @property
+    def length(self) -> int:
+        """The positions that it needs of a model."""
+        learned = sum(self.learned) if self.separate else 0
+        return max(learned, len(self.tokens) - learned)
+
+    def cut_to(self, limit: int | None) -> tuple[list[int], list[bool]]:
+        """(tokens, learned) of its first `limit` positions."""
+        if limit is None or self.length <= limit:
+            return self.tokens, self.learned
+        if not self.separate:
+            return self.tokens[:limit], self.learned[:limit]
+        border = self.learned.index(True)
+        tokens = self.tokens[:border][:limit] + self.tokens[border:][:limit]
+        learned = self.learned[:border][:limit] + self.learned[border:][:limit]
+        return tokens, learned
 
 
 @dataclass(frozen=True)

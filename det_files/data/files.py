@@ -77,7 +77,7 @@ def read_records(path: Path, columns: Collection[str] = ()) -> Iterator[Record]:
 def parse_object(line: bytes) -> tuple[Mapping[str, Any] | None, str]:
     """(object, "") of one line of JSON, or (None, what is wrong with it)."""
     try:
-        value = json.loads(line.decode("utf-8-sig"))
+        value = json.loads(line.decode("utf-8-sig").rstrip())
     except UnicodeDecodeError as error:
         return None, f"not UTF-8 (byte {error.start + 1})"
     except json.JSONDecodeError as error:

@@ -10,7 +10,12 @@ import torch
 from torch.utils.data import Dataset
 
 from det_files.data.arguments import BLOCKS, DataArguments
-from det_files.data.collator import Item, PackingCollator, PaddingCollator
+from det_files.data.collator import (
+    Item,
+    PackingCollator,
+    PaddingCollator,
+    SourceTargetCollator,
+)
 from det_files.data.dataset import TrainingData
 from det_files.data.mixture import MixtureOrder
 from det_files.data.packing import Blocks
@@ -18,8 +23,9 @@ from det_files.data.sampler import Order
 
 if TYPE_CHECKING:
     import numpy as np
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
+Collator = PaddingCollator | PackingCollator | SourceTargetCollator
 logger = logging.getLogger(__name__)
 
 # Matrix units of GPUs want shapes in multiples of 8 (NVIDIA, "Tensor Core Requirements").
@@ -38,14 +44,40 @@ class Layout:
     order: Order
     lengths: np.ndarray
     val_lengths: np.ndarray
-    collator: PaddingCollator | PackingCollator
+    collator: Collator
+
+
+def collator_of(
+    packing: bool,
+    isolated: bool,
+    tokenizer: PreTrainedTokenizerBase,
+    config: PretrainedConfig | None = None,
+) -> Collator:
+    """The collator of a model's batches.
+
+    Args:
+        packing: whether rows are to lie end to end.
+        isolated: whether the model keeps such rows apart. Where it does not, they are padded
+            instead: slower, with the same losses.
+        tokenizer: for its padding token.
+        config: the model's.
+    """
+    padding = int(tokenizer.pad_token_id)
+    if packing and not isolated:
+        logger.warning("packing: not in this architecture, or with this method: padded instead")
+    if config is not None and config.is_encoder_decoder:
+        # mBART's decoder begins with the language, which its tokenizer writes last.
+        last = getattr(config, "model_type", "") == "mbart"
+        return SourceTargetCollator(padding, None if last else config.decoder_start_token_id)
+    if packing and isolated:
+        return PackingCollator(padding, _GPU_MULTIPLE if torch.cuda.is_available() else 1)
+    return PaddingCollator(padding)
 
 
 def lay_out(
     args: DataArguments,
     data: TrainingData,
-    tokenizer: PreTrainedTokenizerBase,
-    isolated: bool,
+    collator: Collator,
     seed: int,
 ) -> Layout:
     """Chooses the layout that the arguments ask for and the model can have.
@@ -53,18 +85,9 @@ def lay_out(
     Args:
         args: `packing` and `block_size`.
         data: rows of both splits, and their order.
-        tokenizer: for its padding token.
-        isolated: whether the model keeps rows that lie end to end apart. Where it does not, rows
-            of a packed batch are padded instead: slower, with the same losses.
+        collator: see `collator_of`.
         seed: of blocks.
     """
-    padding = int(tokenizer.pad_token_id)
-    collator: PaddingCollator | PackingCollator = PaddingCollator(padding)
-    if args.packing and isolated:
-        multiple = _GPU_MULTIPLE if torch.cuda.is_available() else 1
-        collator = PackingCollator(padding, multiple)
-    elif args.packing:
-        logger.warning("packing: not in this architecture, or with this method: padded instead")
     if args.packing != BLOCKS:
         lengths = (data.train.lengths, data.val.lengths)
         return Layout(data.train, data.val, data.order, *lengths, collator)

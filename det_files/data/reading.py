@@ -14,7 +14,7 @@ from det_files.data.arguments import (
     SourceArguments,
 )
 from det_files.data.weights import check_weights, parse_sources
-from det_files.faults import Faults
+from det_files.faults import Faults, did_you_mean
 from det_files.hyperparameters import is_hyperparameter, representatives
 from det_files.schema import Field, check_mapping, fields_of, show
 
@@ -31,7 +31,8 @@ def read_data_arguments(path: str, mapping: Mapping[str, Any], faults: Faults) -
             faults.add(where, f"{expected}, got {show(value)}")
     for where, value in _values(path, read, "packing"):
         if value != BLOCKS:
-            faults.add(where, f"expected one of false, true, {BLOCKS}, got {show(value)}")
+            hint = did_you_mean(value.lower(), [BLOCKS])
+            faults.add(where, f"expected one of false, true, {BLOCKS}, got {show(value)}{hint}")
     _check_formats(path, read, faults)
     if read.get("mixture_stopping") == "all_exhausted" and not _has_weights(read):
         faults.add(f"{path}.mixture_stopping", "all_exhausted has no effect without weights")

@@ -51,13 +51,20 @@ def to_row(
         if value is None and role == "output" and not complete:
             continue
         if value is None:
-            return None, f'lacks "{column}"{did_you_mean(column, record)}'
+            return None, _lacks(column, record, columns)
         if not isinstance(value, str):
             return None, f'"{column}" is a {type(value).__name__}, expected a string'
         if broken := _half_character(value):
             return None, f'"{column}" {broken}'
         row[role] = value
     return row, ""
+
+
+def _lacks(column: str, record: Mapping[str, Any], columns: Mapping[str, str]) -> str:
+    """What there is instead, and at first how to say which of it is meant."""
+    there = ", ".join(map(str, record)) or "nothing"
+    way = "" if columns else "; columns: {input: …, output: …} names others"
+    return f'lacks "{column}"{did_you_mean(column, record)} (there is {there}{way})'
 
 
 def _kind(record: Mapping[str, Any], columns: Mapping[str, str]) -> str:

@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from det_files.data.arguments import SECTION, SourceArguments
+from det_files.data.arguments import SourceArguments
 from det_files.data.encoding import EncodedRow, RowEncoder, token_ids
 from det_files.data.rows import BadRows, PlacedRow, is_text
+from det_files.data.source_target import SourceTargetEncoder
 from det_files.data.sources import Split
 from det_files.data.templates import Template
 from det_files.data.token_cache import TokenCache, cache_key
@@ -94,6 +95,8 @@ def split_tokens(
         "end_token_id": template.end_token_id,
         "tokenizer": fingerprint,
         "bound": [bound.tokens, bound.too_long],
+        "separate": template.separate,
+        "languages": languages(template.tokenizer),
     }
 
     def build(writer: EntryWriter) -> dict[str, Any]:
@@ -109,7 +112,7 @@ def split_tokens(
 
 def _log(split: Split, source: SourceArguments, entry: Entry) -> None:
     counts = {name: entry.meta[name] for name in asdict(Counts())}
-    level = logging.WARNING if counts["cut"] or counts["dropped"] else logging.INFO
+    level = logging.WARNING if any(counts.values()) else logging.INFO
     logger.log(level, "data: %s, %s: %d rows, %s", source.label, split.name, len(entry), counts)
 
 
@@ -121,13 +124,27 @@ def _build(
     if first is None:
         return {"kind": "rows", **asdict(Counts())}
     everything = chain([first], rows)
+    if template.separate and "input" not in first.row:
+        reason = f"{first.place}: an encoder-decoder model needs rows of input and output"
+        raise ConfigError(Fault(split.section, reason))
     if is_text(first.row):
         _write_documents(everything, template.tokenizer, writer)
         return {"kind": "text", **asdict(Counts())}
     if not template.chat and "messages" in first.row:
         _refuse_conversations(split, first)
-    encoder = RowEncoder(split.source, template)
+    encoder = encoder_of(split.source, template)
     return {"kind": "rows", **asdict(_RowWriter(split, bound, writer).write(everything, encoder))}
+
+
+def encoder_of(source: SourceArguments, template: Template) -> RowEncoder | SourceTargetEncoder:
+    """What makes tokens of a source's rows."""
+    kind = SourceTargetEncoder if template.separate else RowEncoder
+    return kind(source, template)
+
+
+def languages(tokenizer: PreTrainedTokenizerBase) -> list[str | None]:
+    """The languages that mBART's tokenizers write beside a text; of others, None."""
+    return [getattr(tokenizer, name, None) for name in ("src_lang", "tgt_lang")]
 
 
 def _refuse_conversations(split: Split, first: PlacedRow) -> None:
@@ -135,7 +152,7 @@ def _refuse_conversations(split: Split, first: PlacedRow) -> None:
         f"{first.place}: conversations need a chat template, and the tokenizer has none or "
         'chat_template is "none"; name one (chat_template: my_template.jinja)'
     )
-    raise ConfigError(Fault(f"{SECTION}.chat_template", f"{split.section}: {reason}"))
+    raise ConfigError(Fault(split.section, reason))
 
 
 def _batches(rows: Iterator[PlacedRow]) -> Iterator[list[PlacedRow]]:
@@ -190,7 +207,7 @@ class _RowWriter:
         self._longer: list[int] = []  # tokens of the rows that are over the bound
         self._first_longer = ""
 
-    def write(self, rows: Iterator[PlacedRow], encoder: RowEncoder) -> Counts:
+    def write(self, rows: Iterator[PlacedRow], encoder: RowEncoder | SourceTargetEncoder) -> Counts:
         """Writes all rows; raises a ConfigError that names those that cannot be used."""
         for batch in _batches(rows):
             encoded = encoder.encode([placed.row for placed in batch])
@@ -207,12 +224,12 @@ class _RowWriter:
         self._counts.inputs_cut += row.input_cut
         self._counts.outputs_cut += row.output_cut
         limit = self._bound.tokens
-        is_longer = limit is not None and len(row.tokens) > limit
+        is_longer = limit is not None and row.length > limit
         if is_longer and self._bound.too_long == "error":
             self._first_longer = self._first_longer or place
-            self._longer.append(len(row.tokens))
+            self._longer.append(row.length)
             return
-        tokens, learned = row.tokens[:limit], row.learned[:limit]
+        tokens, learned = row.cut_to(limit)
         if is_longer and (self._bound.too_long == "drop" or True not in learned[1:]):
             self._counts.dropped += 1
         elif True not in learned[1:]:

@@ -42,6 +42,7 @@ class Template:
     """How rows become text: two formats, and a chat template (None: plain text).
 
     `end_token_id` ends an answer: the chat template's end-of-turn token, else end-of-text.
+    `separate` says that prompt and answer are two sequences: an encoder's and a decoder's.
     """
 
     input_format: str
@@ -49,6 +50,7 @@ class Template:
     tokenizer: PreTrainedTokenizerBase
     chat_template: str | None
     end_token_id: int
+    separate: bool = False
 
     @property
     def chat(self) -> bool:
@@ -61,26 +63,28 @@ class Template:
         args: DataArguments,
         tokenizer: PreTrainedTokenizerBase,
         source: SourceArguments | None = None,
+        separate: bool = False,
     ) -> Template:
         """The template that the arguments and the tokenizer make together.
 
-        `source` has formats of its own, where it has any.
+        `source` has formats of its own, where it has any. Around `separate` sequences there is no
+        chat template.
 
         Raises:
             ConfigError: the chat template cannot be read, or not be split into a prompt and an
                 answer.
         """
-        chat_template = _chat_template(args.chat_template, tokenizer)
+        chat_template = None if separate else _chat_template(args.chat_template, tokenizer)
         if tokenizer.eos_token_id is None:
             raise ConfigError(Fault(SECTION, "the tokenizer has no token that ends a text"))
         end = int(tokenizer.eos_token_id)
         if chat_template is not None:
-            end = _end_of_turn(tokenizer, chat_template)
+            end = _end_of_turn(tokenizer, chat_template, args.chat_template)
         formats = [
             (source and getattr(source, name)) or getattr(args, name)
             for name in ("input_format", "output_format")
         ]
-        return cls(formats[0], formats[1], tokenizer, chat_template, end)
+        return cls(formats[0], formats[1], tokenizer, chat_template, end, separate)
 
     def render_prompt(self, input_text: str) -> str:
         """All that stands before the answer; for chat, the assistant's header included.
@@ -150,7 +154,9 @@ def _around_answers(
             tokenizer.apply_chat_template(turns, chat_template=chat_template, tokenize=False)
         )
     except (TemplateError, TypeError, ValueError) as error:
-        raise NotRendered(f"the chat template refuses it: {error}") from error
+        line = getattr(error, "lineno", None)  # of the template, where its syntax is wrong
+        at = f"line {line}: " if line else ""
+        raise NotRendered(f"the chat template refuses it: {at}{error}") from error
     around = []
     for number, answer in enumerate(marks, 1):
         before, found, text = text.partition(answer)
@@ -165,14 +171,16 @@ def _around_answers(
     return around
 
 
-def _end_of_turn(tokenizer: PreTrainedTokenizerBase, chat_template: str) -> int:
+def _end_of_turn(tokenizer: PreTrainedTokenizerBase, chat_template: str, name: str) -> int:
     """The id of the token that the chat template puts right behind an assistant's answer."""
     turns = [{"role": "user", "content": "x"}, {"role": ASSISTANT, "content": ""}]
     try:
         _, behind = _around_answers(tokenizer, chat_template, turns)
     except NotRendered as error:
-        way_out = 'use chat_template: "none" with input_format and output_format'
-        raise ConfigError(Fault(_WHERE, f"{error}; {way_out}")) from error
+        if name != "auto":
+            raise ConfigError(Fault(_WHERE, f"{name}: {error}")) from error
+        way_out = "name a .jinja file of yours, or for pairs none, with input_format"
+        raise ConfigError(Fault(_WHERE, f"the tokenizer's own: {error}; {way_out}")) from error
     special = set(tokenizer.all_special_ids) | set(tokenizer.get_added_vocab().values())
     ids = tokenizer(behind.strip(), add_special_tokens=False)["input_ids"]
     return ids[0] if ids and ids[0] in special else int(tokenizer.eos_token_id)

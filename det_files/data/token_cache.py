@@ -41,6 +41,7 @@ _MAKERS = (
     "hub",
     "json_list",
     "rows",
+    "source_target",
     "split_tokens",
     "templates",
     "token_entry",

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from det_files.args import RunArgs, experiment_facts
+from det_files.entrypoint import KINDS
 from det_files.evaluation.exact_match import ExactMatch, score
 from det_files.evaluation.generation import generate_answers
 from det_files.evaluation.questions import AskedRow, Question, make_questions, read_test_rows
@@ -34,7 +35,7 @@ from det_files.evaluation.side_by_side import render_examples, render_scores
 from det_files.experiment import load_experiment
 from det_files.faults import ConfigError, Fault, exit_on_config_error
 from det_files.local.run_directory import RunDirectory, whole_checkpoints, write_atomically
-from det_files.models import load_model
+from det_files.models import CAUSAL, SEQ2SEQ, load_model
 from det_files.resolution import resolve_or_raise
 from det_files.tuning.adapters import ADAPTER_FILE, load_adapter
 
@@ -49,6 +50,7 @@ class Finetuned:
     trial: int
     checkpoint: Path
     args: RunArgs
+    kind: str = CAUSAL
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def find_finetuned(run: RunDirectory) -> Finetuned:
     flags = experiment.entrypoint.flags
     facts = experiment_facts(experiment, slots)
     args = resolve_or_raise(experiment.hyperparameters, flags, facts, Path.cwd())
-    return Finetuned(best.trial, best.path, args)
+    return Finetuned(best.trial, best.path, args, KINDS[experiment.module])
 
 
 def find_checkpoint(trial_directory: Path, best: str | None) -> Path:
@@ -148,8 +150,8 @@ def answer_before_and_after(
 ) -> tuple[Answers, Answers]:
     """Returns the answers of the base model and of the fine-tuned one."""
     args = finetuned.args
-    model, tokenizer = load_model(args.model)
-    questions = make_questions(rows, args.data, tokenizer)
+    model, tokenizer = load_model(args.model, kind=finetuned.kind)
+    questions = make_questions(rows, args.data, tokenizer, finetuned.kind == SEQ2SEQ)
     if (finetuned.checkpoint / ADAPTER_FILE).is_file():
         model = load_adapter(model, str(finetuned.checkpoint))
         with model.disable_adapter():
@@ -163,7 +165,7 @@ def answer_before_and_after(
     source = replace(
         args.model, model_name_or_path=str(finetuned.checkpoint), tokenizer_name=tokenizer_name
     )
-    model, _ = load_model(source)
+    model, _ = load_model(source, kind=finetuned.kind)
     return base, answer(model, tokenizer, questions, batch_size)
 
 

@@ -1,4 +1,4 @@
-"""Greedy answers of a causal language model to many prompts, in batches.
+"""Greedy answers of a language model to many prompts, in batches.
 
     prompts (token ids, ragged) -> batches of like length -> [B, S] padded left -> generate -> text
 
@@ -62,13 +62,17 @@ def generate_answers(
 def _generate(
     model: Any, batch: dict[str, torch.Tensor], config: GenerationConfig
 ) -> list[list[int]]:
-    """The new tokens of each row of a batch [B, S], end token and padding behind it included."""
+    """The new tokens of each row of a batch [B, S], end token and padding behind it included.
+
+    A causal model returns them behind its prompt, an encoder-decoder behind the decoder's start.
+    """
     import torch
 
     with torch.inference_mode():
         on_device = {name: tensor.to(model.device) for name, tensor in batch.items()}
         output: torch.Tensor = model.generate(**on_device, generation_config=config)  # [B, S + T]
-    return output[:, batch["input_ids"].shape[1] :].tolist()
+    start = 1 if model.config.is_encoder_decoder else batch["input_ids"].shape[1]
+    return output[:, start:].tolist()
 
 
 def batches_by_length(prompts: Sequence[Sequence[int]], batch_size: int) -> Iterator[list[int]]:
@@ -84,7 +88,8 @@ def batches_by_length(prompts: Sequence[Sequence[int]], batch_size: int) -> Iter
 def pad_left(prompts: Sequence[Sequence[int]], pad_id: int) -> dict[str, torch.Tensor]:
     """Returns input_ids and attention_mask [B, S], padding before the prompts.
 
-    On the left, because the next token is read off the last position of every row.
+    On the left, because the next token is read off the last position of every row; encoders, which
+    see the mask, do not mind.
     """
     import torch
 

@@ -10,7 +10,9 @@ from det_files.data.arguments import SECTION, DataArguments, SourceArguments
 from det_files.data.conversations import split_off_answer
 from det_files.data.encoding import RowEncoder
 from det_files.data.rows import Row
+from det_files.data.source_target import SourceTargetEncoder
 from det_files.data.sources import open_source
+from det_files.data.split_tokens import encoder_of
 from det_files.data.templates import NotRendered, Template
 from det_files.data.tokenization import encode_continuation
 from det_files.faults import ConfigError, Fault
@@ -74,19 +76,24 @@ def read_test_rows(args: DataArguments, limit: int | None = None) -> list[AskedR
 
 
 def make_questions(
-    rows: Sequence[AskedRow], args: DataArguments, tokenizer: PreTrainedTokenizerBase
+    rows: Sequence[AskedRow],
+    args: DataArguments,
+    tokenizer: PreTrainedTokenizerBase,
+    separate: bool = False,
 ) -> list[Question]:
     """Returns the rows' prompts, as training has them, and their answers.
+
+    `separate` is of encoder-decoder models, whose encoder reads the prompt.
 
     Raises:
         ConfigError: the chat template does not take a row.
     """
-    made: dict[int, tuple[Template, RowEncoder]] = {}
+    made: dict[int, tuple[Template, RowEncoder | SourceTargetEncoder]] = {}
     questions = []
     for row in rows:
         if id(row.source) not in made:
-            template = Template.of(args, tokenizer, row.source)
-            made[id(row.source)] = template, RowEncoder(row.source, template)
+            template = Template.of(args, tokenizer, row.source, separate)
+            made[id(row.source)] = template, encoder_of(row.source, template)
         template, encoder = made[id(row.source)]
         try:
             prompt = encoder.prompt(row.row)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from det_files.faults import ConfigError, Fault
 from det_files.tuning.adapters import continue_adapter
 from det_files.tuning.arguments import SECTION, TuningArguments
+from det_files.tuning.prompt_state import has_prompt
 from det_files.tuning.prompts import initialise_prompt
 from det_files.tuning.targets import (
     check_targets,
@@ -18,7 +19,7 @@ from det_files.tuning.targets import (
 
 if TYPE_CHECKING:
     import torch.nn
-    from peft import PeftConfig
+    from peft import PeftConfig, PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
@@ -41,23 +42,31 @@ def apply_tuning(
     """
     if args.method == "full":
         return model
-    import peft
     import transformers
 
     transformers.set_seed(seed)
     if args.adapter is not None:
-        return continue_adapter(model, args.adapter, args.method, float32_adapters)
-    config = _CONFIGS[args.method](model, args)
-    try:
-        tuned = peft.get_peft_model(model, config, autocast_adapter_dtype=float32_adapters)
-    except ValueError as error:
-        raise ConfigError(Fault(*_explained(model, args, error))) from error
-    if args.method == "prompt":
-        initialise_prompt(tuned, args, tokenizer, seed)
-    if not float32_adapters and not args.takes_packed_rows:
-        # autocast_adapter_dtype does not reach prompts, which would stay in float32.
+        tuned = continue_adapter(model, args.adapter, args.method, float32_adapters)
+    else:
+        tuned = _with_new_parameters(model, args, float32_adapters)
+        if args.method == "prompt":
+            initialise_prompt(tuned, args, tokenizer, seed)
+    if not float32_adapters and has_prompt(tuned):
+        # peft casts adapters, and leaves prompts in float32.
         tuned.prompt_encoder.to(model.dtype)
     return tuned
+
+
+def _with_new_parameters(
+    model: PreTrainedModel, args: TuningArguments, float32_adapters: bool
+) -> PeftModel:
+    import peft
+
+    config = _CONFIGS[args.method](model, args)
+    try:
+        return peft.get_peft_model(model, config, autocast_adapter_dtype=float32_adapters)
+    except ValueError as error:
+        raise ConfigError(Fault(*_explained(model, args, error))) from error
 
 
 def _explained(model: PreTrainedModel, args: TuningArguments, error: ValueError) -> tuple[str, str]:

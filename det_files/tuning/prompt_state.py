@@ -77,10 +77,13 @@ def _rebuilt(model: Any, state: Mapping[str, torch.Tensor]) -> Any:
 def load_prompt(model: Any, directory: Path) -> None:
     """Sets a peft model's virtual tokens to those of a checkpoint, so that training can go on.
 
+    `directory` may be a hub id, too.
+
     Raises:
         FileNotFoundError: it has neither the encoder nor a prompt that needs none.
         RuntimeError: its shapes are not the model's.
     """
+    from peft import load_peft_weights
     from safetensors.torch import load_file
 
     encoder = model.prompt_encoder[model.active_adapter]
@@ -89,6 +92,5 @@ def load_prompt(model: Any, directory: Path) -> None:
     elif model.active_peft_config.peft_type == "P_TUNING":
         raise FileNotFoundError(f"no {ENCODER_FILE} beside it: the prompt alone is not enough")
     else:
-        prompt = load_file(directory / "adapter_model.safetensors")["prompt_embeddings"]
-        state = {"embedding.weight": prompt}
+        state = {"embedding.weight": load_peft_weights(str(directory))["prompt_embeddings"]}
     encoder.load_state_dict(state)

@@ -160,7 +160,7 @@ def test_conversations_of_several_turns(tmp_path: Path, tokenizer: PreTrainedTok
     assert "Q: a" in second
     with pytest.raises(ConfigError) as error:
         tokens_of(root, tokenizer, tmp_path, chat_template="none")
-    assert "data_arguments.chat_template: " in str(error.value)
+    assert "data_arguments.sources[0]: " in str(error.value)
     assert f"{root}/train/a.jsonl, line 1: conversations need a chat template" in str(error.value)
 
 

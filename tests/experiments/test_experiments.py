@@ -27,6 +27,9 @@ ARCHITECTURE = {
     "opt": "opt",
     "bloom": "bloom",
     "qwen3": "qwen3",
+    "t5": "t5",
+    "flan": "t5",
+    "bart": "bart",
 }
 # What files of one model may differ in, as paths; everything else must be the same.
 AXES = (
@@ -233,7 +236,7 @@ def two_steps(
     """Every file for two steps with 2 ranks: its own stage, method, precision and batch."""
     directory = tmp_path_factory.mktemp("experiments")
     models = {a: make_model(directory / a, a) for a in set(ARCHITECTURE.values())}
-    jobs = {}
+    jobs: dict[str, dict[str, list[str]]] = defaultdict(dict)
     for path in FILES:
         overrides = {
             "model_arguments__model_name_or_path": str(models[ARCHITECTURE[family_of(path)]]),
@@ -242,8 +245,12 @@ def two_steps(
             "training_arguments__eval_steps": 2,
             "training_arguments__save_steps": 2,
         }
-        jobs[path.stem] = ["--experiment", str(path), *set_arguments(overrides)]
-    return run_jobs(directory, 2, jobs)
+        arguments = ["--experiment", str(path), *set_arguments(overrides)]
+        jobs[load(path).module][path.stem] = arguments
+    found: dict[str, Trial] = {}
+    for module, some in jobs.items():
+        found |= run_jobs(directory, 2, some, module)
+    return found
 
 
 def family_of(path: Path) -> str:

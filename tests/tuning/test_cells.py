@@ -14,7 +14,7 @@ from det_files.data.dataset import load_data
 from det_files.evaluation.generation import generate_answers
 from det_files.models import ModelArguments, load_model
 from det_files.tuning.adapters import load_adapter
-from tiny import make_data, make_model
+from tiny import SEQ2SEQ, make_data, make_model
 
 ARCHITECTURES = [
     *("bloom", "gemma", "gpt2", "gpt_neox", "gptj", "llama", "mistral", "opt", "phi", "phi3"),
@@ -40,9 +40,13 @@ def plain_loss(model: Any, rows: Any) -> float:
     """Mean loss of supervised tokens by the model's own forward pass, row by row."""
     total, count = 0.0, 0
     for row in (rows[i] for i in range(len(rows))):
-        ids, labels = row["input_ids"][None], row["labels"][None].clone()
-        labels[:, 0] = -100
+        ids, labels = row["input_ids"], row["labels"].clone()
+        if model.config.is_encoder_decoder:
+            ids, labels = ids[labels == -100], labels[labels != -100]
+        else:
+            labels[0] = -100
         learned = int((labels != -100).sum())
+        ids, labels = ids[None], labels[None]
         with torch.no_grad():
             out = model(input_ids=ids, attention_mask=torch.ones_like(ids), labels=labels)
         total += float(out.loss) * learned
@@ -54,7 +58,9 @@ def plain_loss(model: Any, rows: Any) -> float:
     ("architecture", "method"),
     [(architecture, method) for architecture in ARCHITECTURES for method in METHODS]
     + [("llama", method) for method in MORE]
-    + [("gpt2", method) for method in MORE],
+    + [("gpt2", method) for method in MORE]
+    + [(architecture, method) for architecture in SEQ2SEQ for method in METHODS]
+    + [("t5", method) for method in MORE],
 )
 def test_a_cell_trains_saves_reloads_and_generates(
     models: Path, data: Path, tmp_path: Path, architecture: str, method: str
@@ -62,6 +68,7 @@ def test_a_cell_trains_saves_reloads_and_generates(
     directory = models / architecture
     if not directory.exists():
         make_model(directory, architecture)
+    kind = "seq2seq" if architecture in SEQ2SEQ else "causal"
     checkpoint = run_here(
         tmp_path / "trial",
         {
@@ -75,14 +82,15 @@ def test_a_cell_trains_saves_reloads_and_generates(
                 "use_cpu": True,
             },
         },
+        "det_files.run_seq2seq" if kind == "seq2seq" else "det_files.run_clm",
     )
-    before, tokenizer = load_model(ModelArguments(str(directory), dtype="float32"))
+    before, tokenizer = load_model(ModelArguments(str(directory), dtype="float32"), kind=kind)
     rows = load_data(
         DataArguments(sources=[SourceArguments(path=str(data))]), tokenizer, before.config, 42
     ).val
     untrained = plain_loss(before.eval(), rows)
     if method == "full":
-        again, _ = load_model(ModelArguments(str(checkpoint), dtype="float32"))
+        again, _ = load_model(ModelArguments(str(checkpoint), dtype="float32"), kind=kind)
     else:
         again = load_adapter(before, str(checkpoint))
     logged = last_validation(tmp_path / "trial")["eval_loss"]
