@@ -1,37 +1,16 @@
-"""Fine-tunes an encoder-decoder model: the entrypoint of a trial.
+"""Fine-tunes an encoder-decoder model: an entrypoint of a trial, as run_clm.py.
 
 python -m determined.launch.deepspeed python -m det_files.run_seq2seq
 torchrun --nproc_per_node 2 -m det_files.run_seq2seq --experiment experiments/t5_base_ds1.yaml
 """
 
-from det_files.args import RunArgs
-from det_files.autotune.reporting import dsat_reporting_context
-from det_files.cluster.context import open_core
-from det_files.data.dataset import load_data
 from det_files.faults import exit_on_config_error
-from det_files.models import SEQ2SEQ, load_model
-from det_files.training import build_trainer
-from det_files.training_arguments import make_training_arguments
-from det_files.tuning.methods import apply_tuning
+from det_files.fine_tuning import fine_tune
+from det_files.models import SEQ2SEQ
 
 
 def main() -> None:
-    args = RunArgs.from_cluster_or_cli()
-    with open_core(args) as core:
-        # TrainingArguments come before the model: they hold the DeepSpeed configuration by which
-        # ZeRO-3 partitions weights while they are loaded.
-        training_args = make_training_arguments(
-            args.training, args.deepspeed, core.output_dir, core.on_cpu
-        )
-        model, tokenizer = load_model(args.model, args.load_dtype, training_args.seed, SEQ2SEQ)
-        data = load_data(args.data, tokenizer, model.config, training_args.seed)
-        core.agree_on("data", data.fingerprint())  # hosts tokenize at their own pace
-        model = apply_tuning(
-            model, args.tuning, tokenizer, training_args.seed, args.float32_adapters
-        )
-        trainer = build_trainer(args, training_args, model, tokenizer, data, core)
-        with dsat_reporting_context(core.context, args.deepspeed):
-            trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
+    fine_tune(SEQ2SEQ)
 
 
 if __name__ == "__main__":
