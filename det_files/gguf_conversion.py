@@ -17,12 +17,11 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from det_files.durable import written_aside
 from det_files.faults import ConfigError, Fault, exit_on_config_error
 
 if TYPE_CHECKING:
@@ -189,9 +188,7 @@ def convert_gguf(
         print(f"{output}: already converted from {gguf.name}, nothing to do")
         return output
 
-    output.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{output.name}.partial-", dir=output.parent))
-    try:
+    with written_aside(output) as aside:
         model, tokenizer = load_gguf(gguf, dtype, pad_token)
         model.save_pretrained(aside)
         tokenizer.save_pretrained(aside)
@@ -203,13 +200,6 @@ def convert_gguf(
             "files": sizes,
         }
         (aside / RECORD_NAME).write_text(json.dumps(record, indent=2) + "\n")
-        # mkdtemp and safetensors write for the owner alone; a models directory is often shared.
-        aside.chmod(0o755)
-        for path in aside.iterdir():
-            path.chmod(0o644)
-        aside.rename(output)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     _report(output, record, tokenizer)
     return output
 

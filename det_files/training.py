@@ -9,6 +9,7 @@ from det_files.args import RunArgs
 from det_files.attention import isolate_rows
 from det_files.cluster.callback import DetCallback
 from det_files.cluster.context import TrialCore
+from det_files.cluster.manifest import RESOLVED_CONFIG_FILE
 from det_files.cluster.tensorboard import TensorBoardCallback
 from det_files.compilation import compile_layers
 from det_files.data.dataset import TrainingData
@@ -21,8 +22,6 @@ from det_files.loss_head import language_model
 from det_files.parameters import ParameterReport
 from det_files.rounding import SameRounding
 from det_files.trainer import TokenTrainer, batch_sizes
-
-RESOLVED_CONFIG_FILE = "run_args.yaml"
 
 
 def build_trainer(

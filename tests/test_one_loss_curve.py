@@ -83,6 +83,7 @@ def one_rank(tmp_path_factory: pytest.TempPathFactory, run_trials: RunTrials) ->
         "full": {},
         "lora": ADAPTERS,
         "prompt": PROMPT,
+        "prompt trained less": PROMPT | {"training_arguments__learning_rate": 0.1},
         "accumulated": four,
         "packed": PACKED,
         "packed accumulated": PACKED | four,
@@ -101,10 +102,10 @@ def two_ranks(tmp_path_factory: pytest.TempPathFactory, run_trials: RunTrials) -
     return run_trials(tmp_path_factory.mktemp("two"), 2, FULL | LORA | PROMPTS | BLOCKS)
 
 
-def assert_same_curve(trial: Trial, reference: Trial) -> None:
+def assert_same_curve(trial: Trial, reference: Trial, moves: bool = True) -> None:
     assert trial.code == 0, trial.output
     # A curve that does not move could not differ.
-    assert reference.losses()[-1] < reference.losses()[0] * 0.99
+    assert not moves or reference.losses()[-1] < reference.losses()[0] * 0.99
     assert trial.losses() == pytest.approx(reference.losses(), rel=1e-5)
     mine, theirs = (t.rows("validation")[-1]["metrics"] for t in (trial, reference))
     for metric in ("eval_loss", "eval_perplexity", "eval_token_accuracy"):
@@ -138,7 +139,10 @@ def test_lora(name: str, one_rank: dict[str, Trial], two_ranks: dict[str, Trial]
 
 @pytest.mark.parametrize("name", PROMPTS)
 def test_prompts(name: str, one_rank: dict[str, Trial], two_ranks: dict[str, Trial]) -> None:
-    assert_same_curve(two_ranks[name], one_rank["prompt"])
+    # A prompt of a random model brings its loss down by little, but it is what is trained.
+    less = one_rank["prompt trained less"].losses()
+    assert one_rank["prompt"].losses()[-1] < less[-1] * 0.9995
+    assert_same_curve(two_ranks[name], one_rank["prompt"], moves=False)
 
 
 @pytest.fixture(scope="module")

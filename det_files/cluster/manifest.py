@@ -11,6 +11,7 @@ from typing import Any
 
 MANIFEST_FILE = "manifest.json"
 METADATA_FILE = "metadata.json"  # written by Determined's upload, after the manifest
+RESOLVED_CONFIG_FILE = "run_args.yaml"  # RunArgs, defaults and all
 FORMAT = 1
 _CHUNK_BYTES = 8 * 1024 * 1024
 

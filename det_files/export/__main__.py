@@ -14,8 +14,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from det_files.durable import written_aside
 from det_files.export.checkpoint import FORMS, TrainedCheckpoint, find_form_faults, open_checkpoint
-from det_files.export.output import find_output_faults, written_aside
+from det_files.export.output import find_output_faults
 from det_files.faults import Faults, exit_on_config_error
 from det_files.models import DTYPES
 

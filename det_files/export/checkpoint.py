@@ -8,7 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from det_files.cluster.manifest import MANIFEST_FILE, METADATA_FILE, digest
+from det_files.cluster.manifest import (
+    MANIFEST_FILE,
+    METADATA_FILE,
+    RESOLVED_CONFIG_FILE,
+    digest,
+)
 from det_files.evaluation.compare import find_best_checkpoint
 from det_files.experiment import parse_yaml
 from det_files.faults import ConfigError, Fault, Faults
@@ -21,7 +26,6 @@ from det_files.tuning.arguments import BEFORE_ROWS
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 CONFIG_FILE = "config.json"
 INDEX_FILE = "model.safetensors.index.json"
-RUN_ARGS_FILE = "run_args.yaml"  # det_files.training's RESOLVED_CONFIG_FILE, which needs torch
 SHARDS_TAG_FILE = "latest"  # DeepSpeed's: the name of the directory with the ZeRO shards
 STATE_FILE = "trainer_state.json"
 TOKENIZER_FILE = "tokenizer_config.json"
@@ -95,9 +99,11 @@ def find_form_faults(checkpoint: TrainedCheckpoint, form: str, faults: Faults) -
 
 
 def _read_run_args(path: Path, faults: Faults) -> dict[str, Any]:
-    file = path / RUN_ARGS_FILE
+    file = path / RESOLVED_CONFIG_FILE
     if not file.is_file():
-        faults.add(str(path), f"is no checkpoint of a trial and no run: it has no {RUN_ARGS_FILE}")
+        faults.add(
+            str(path), f"is no checkpoint of a trial and no run: it has no {RESOLVED_CONFIG_FILE}"
+        )
         return {}
     try:
         run = parse_yaml(file.read_text(encoding="utf-8"), str(file))
@@ -115,7 +121,7 @@ def _read_run_args(path: Path, faults: Faults) -> dict[str, Any]:
 
 def _model_arguments(run: Mapping[str, Any], path: Path, faults: Faults) -> ModelArguments:
     given = run.get("model_arguments", {})
-    where = f"{path / RUN_ARGS_FILE}: model_arguments"
+    where = f"{path / RESOLVED_CONFIG_FILE}: model_arguments"
     model = ModelArguments(**check_mapping(where, given, fields_of(ModelArguments), faults))
     return replace(
         model,
