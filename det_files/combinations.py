@@ -28,6 +28,8 @@ def check_combinations(
     stage = zero_stage(deepspeed)
     _check_source(model, tuning, stage, faults)
     _check_compilation(model, training, stage, faults)
+    if model.quantization == "nf4":
+        _check_quantization(model, tuning, stage, faults)
     if tuning.weight_update == "stochastic":
         _check_stochastic(model, training, deepspeed, faults)
     if tuning.method == "prefix" and training.get("activation_checkpointing"):
@@ -70,6 +72,29 @@ def _check_compilation(
             "layers cannot be compiled under ZeRO stage 3, which changes the shapes of weights "
             "while they run; use stage 2 or compile: none",
         )
+
+
+def _check_quantization(
+    model: ModelArguments, tuning: TuningArguments, stage: int, faults: Faults
+) -> None:
+    where = f"{MODEL}.quantization"
+    if tuning.method == "full":
+        reason = "weights in 4 bits cannot be trained: use tuning_arguments.method: lora or dora"
+        faults.add(where, f"nf4 and full tuning: {reason}")
+    if stage == 3:
+        faults.add(
+            where,
+            "nf4 and ZeRO stage 3, which cannot partition packed weights: use stage 2, each GPU "
+            "then holds the model in a quarter of bfloat16's memory; or leave quantization out",
+        )
+    if isinstance(model.gguf_file, str):
+        faults.add(
+            where,
+            "nf4 is made of a model's own weights, not of a GGUF file's: name that model, or "
+            f"convert the file once: {gguf_conversion_command(model)}",
+        )
+    if model.config_name_or_path is not None:
+        faults.add(where, "nf4 needs weights to load, and config_name_or_path draws random ones")
 
 
 def _check_stochastic(

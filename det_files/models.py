@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from det_files.faults import ConfigError, Fault
+from det_files.quantization import QUANTIZATIONS, check_quantized, quantized_loading
 from det_files.vocabulary import fit_vocabulary
 
 if TYPE_CHECKING:
@@ -48,6 +49,13 @@ class ModelArguments:
     dtype: str = field(
         default="bfloat16",
         metadata={"choices": DTYPES, "help": "sets bf16/fp16 of training and DeepSpeed alike"},
+    )
+    quantization: str = field(
+        default="none",
+        metadata={
+            "choices": QUANTIZATIONS,
+            "help": "nf4: the base model's linear layers in 4 bits, frozen; adapters are trained",
+        },
     )
     attn_implementation: str | None = field(
         default=None,
@@ -90,6 +98,8 @@ def load_model(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Returns the model with parameters in `dtype` (default: `args.dtype`) and its tokenizer.
 
+    With `quantization`, linear layers are in 4 bits and multiply in `dtype`.
+
     `kind` is causal, or seq2seq for encoder-decoder models.
 
     Without weights to load (`config_name_or_path`), they are drawn from `seed`.
@@ -99,7 +109,7 @@ def load_model(
 
     Raises:
         ConfigError: the model or tokenizer cannot be found, read or reached, or they do not
-            belong together.
+            belong together; its weights cannot be quantised.
     """
     import torch
     import transformers
@@ -114,6 +124,8 @@ def load_model(
     }
     transformers.set_seed(seed)
     auto_class = getattr(transformers, _CLASSES[kind])
+    if args.quantization == "nf4":
+        options |= quantized_loading(torch_dtype)
     with _explained(args):
         if args.model_name_or_path is None:
             config = transformers.AutoConfig.from_pretrained(
@@ -122,6 +134,8 @@ def load_model(
             model = auto_class.from_config(config, **options)
         else:
             model = auto_class.from_pretrained(args.model_name_or_path, **_weights(args), **options)
+    if args.quantization == "nf4":
+        check_quantized(model)
     _check_range(model, args)
     extended = args.tokenizer_name is not None
     fit_vocabulary(model, len(tokenizer), f"{SECTION}.tokenizer_name", extended)

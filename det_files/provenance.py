@@ -8,7 +8,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-_PACKAGES = ("torch", "transformers", "deepspeed", "accelerate", "peft", "determined")
+_PACKAGES = tuple("torch transformers deepspeed accelerate peft bitsandbytes determined".split())
 # An experiment's context has no .git: a file may say `environment_variables: [GIT_COMMIT=…]`.
 COMMIT_VARIABLE = "GIT_COMMIT"
 

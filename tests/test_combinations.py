@@ -13,6 +13,7 @@ from det_files.resolution import resolve_or_raise
 
 ROOT = Path(__file__).parent.parent
 MODEL = {"model_name_or_path": "models/some"}
+NF4 = {"quantization": "nf4"}
 LOW_BIT = {"optim": "adamw_torch_8bit"}
 
 
@@ -67,12 +68,52 @@ def stage(number: str) -> str:
             },
             "weight_update: stochastic has no effect under DeepSpeed, which keeps float32 masters",
         ),
+        (
+            {"model": NF4},
+            "model_arguments.quantization: nf4 and full tuning: weights in 4 bits cannot be "
+            "trained: use tuning_arguments.method: lora or dora",
+        ),
+        (
+            {"model": NF4, "tuning": {"method": "lora"}, "deepspeed_config": stage("3")},
+            "model_arguments.quantization: nf4 and ZeRO stage 3, which cannot partition packed "
+            "weights: use stage 2",
+        ),
+        (
+            {"model": NF4 | {"gguf_file": "m.gguf"}, "tuning": {"method": "lora"}},
+            "model_arguments.quantization: nf4 is made of a model's own weights, not of a GGUF "
+            "file's: name that model, or convert the file once: python -m det_files.gguf_conv",
+        ),
+        (
+            {
+                "model": NF4 | {"model_name_or_path": None, "config_name_or_path": "models/some"},
+                "tuning": {"method": "lora"},
+            },
+            "model_arguments.quantization: nf4 needs weights to load, and config_name_or_path dr",
+        ),
+        (
+            {"model": {"quantization": "nf8"}},
+            'quantization: expected one of none, nf4, got "nf8"; did you mean "nf4"?',
+        ),
     ],
 )
 def test_refused(sections: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as raised:
         resolve(**sections)
     assert message in str(raised.value)
+
+
+def test_every_fault_of_quantization_is_named_at_once() -> None:
+    with pytest.raises(ConfigError) as raised:
+        resolve(model=NF4 | {"gguf_file": "m.gguf"}, deepspeed_config=stage("3"))
+    paths = [fault.path for fault in raised.value.faults]
+    assert paths.count("hyperparameters.model_arguments.quantization") == 3
+
+
+@pytest.mark.parametrize("method", ["lora", "dora", "ia3", "prompt", "p_tuning", "prefix"])
+@pytest.mark.parametrize("config", [None, "1", "2", "2_offload"])
+def test_what_a_base_in_4_bits_can_be_trained_with(method: str, config: str | None) -> None:
+    args = resolve(model=NF4, tuning={"method": method}, deepspeed_config=config and stage(config))
+    assert (args.model.quantization, args.load_dtype) == ("nf4", "bfloat16")
 
 
 @pytest.mark.parametrize("name", ["1", "2", "2_offload"])

@@ -55,6 +55,17 @@ LORA = {
     "lora packed stage 3": stage("3", **ADAPTERS, **PACKED),
     "lora packed stage 2 compiled": stage("2", **ADAPTERS, **PACKED, **COMPILED),
 }
+# Of weights in 4 bits, which are the same on every rank.
+NF4_LORA = ADAPTERS | {"model_arguments__quantization": "nf4"}
+NF4 = {
+    "nf4 ddp accumulated": NF4_LORA | TWICE,
+    "nf4 stage 1": stage("1", **NF4_LORA),
+    "nf4 stage 2": stage("2", **NF4_LORA),
+    "nf4 stage 2 offloaded": stage("2_offload", **NF4_LORA),
+    "nf4 packed stage 2 compiled": stage("2", **NF4_LORA, **PACKED, **COMPILED),
+    "nf4 with activation checkpointing": NF4_LORA
+    | {"training_arguments__activation_checkpointing": True},
+}
 PROMPTS = {
     "prompt ddp accumulated": PROMPT | TWICE,
     "prompt stage 2": stage("2", **PROMPT),
@@ -82,6 +93,7 @@ def one_rank(tmp_path_factory: pytest.TempPathFactory, run_trials: RunTrials) ->
     trials = {
         "full": {},
         "lora": ADAPTERS,
+        "nf4": NF4_LORA,
         "prompt": PROMPT,
         "prompt trained less": PROMPT | {"training_arguments__learning_rate": 0.1},
         "accumulated": four,
@@ -99,7 +111,7 @@ def one_rank(tmp_path_factory: pytest.TempPathFactory, run_trials: RunTrials) ->
 
 @pytest.fixture(scope="module")
 def two_ranks(tmp_path_factory: pytest.TempPathFactory, run_trials: RunTrials) -> dict[str, Trial]:
-    return run_trials(tmp_path_factory.mktemp("two"), 2, FULL | LORA | PROMPTS | BLOCKS)
+    return run_trials(tmp_path_factory.mktemp("two"), 2, FULL | LORA | NF4 | PROMPTS | BLOCKS)
 
 
 def assert_same_curve(trial: Trial, reference: Trial, moves: bool = True) -> None:
@@ -135,6 +147,12 @@ def test_full_tuning(name: str, one_rank: dict[str, Trial], two_ranks: dict[str,
 @pytest.mark.parametrize("name", LORA)
 def test_lora(name: str, one_rank: dict[str, Trial], two_ranks: dict[str, Trial]) -> None:
     assert_same_curve(two_ranks[name], one_rank["lora"])
+
+
+@pytest.mark.parametrize("name", NF4)
+def test_nf4(name: str, one_rank: dict[str, Trial], two_ranks: dict[str, Trial]) -> None:
+    assert one_rank["nf4"].losses() != pytest.approx(one_rank["lora"].losses(), rel=1e-5)
+    assert_same_curve(two_ranks[name], one_rank["nf4"])
 
 
 @pytest.mark.parametrize("name", PROMPTS)

@@ -12,6 +12,7 @@ from conftest import RunTrials, Trial
 from det_files.parameters import describe_parameters
 
 ADAPTERS = {"tuning_arguments": {"method": "lora", "r": 2}}
+NF4 = ADAPTERS | {"model_arguments__quantization": "nf4"}
 DTYPES = ("bfloat16", "float32")
 
 
@@ -30,6 +31,8 @@ TRAINED = {
     "lora stage 1": (stage("1") | ADAPTERS, "bfloat16"),
     "lora stage 2": (stage("2") | ADAPTERS, "bfloat16"),
     "lora stage 3": (stage("3") | ADAPTERS, "bfloat16"),
+    "lora nf4 no deepspeed": (NF4, "float32"),
+    "lora nf4 stage 2": (stage("2") | NF4, "bfloat16"),
 }
 
 
@@ -60,7 +63,17 @@ def test_parameters_have_the_dtype_that_was_said(
     trained = TRAINED[name][1] if dtype == "bfloat16" else "float32"
     found = reported(trial)
     assert set(found["trained"]) == {trained}
-    assert set(found["frozen"]) == ({dtype} if "lora" in name else set())
+    assert set(found["frozen"]) == (
+        ({dtype} if "lora" in name else set()) | ({"nf4"} if "nf4" in name else set())
+    )
+
+
+def test_weights_in_4_bits_are_counted_singly(trials: dict[str, Trial]) -> None:
+    """Of the tiny Llama 18,432 weights are in its linear layers; a byte holds two."""
+    plain, nf4 = (
+        reported(trials[f"{name} no deepspeed float32"])["frozen"] for name in ("lora", "lora nf4")
+    )
+    assert nf4 == {"nf4": 18432, "float32": plain["float32"] - 18432}
 
 
 def test_every_parameter_is_counted_once() -> None:

@@ -24,6 +24,11 @@ CASES: dict[str, dict[str, Any]] = {
         "deepspeed_config": "ds_configs/ds_config_stage_2.json",
         "tuning_arguments": {"method": "lora", "lora_dropout": 0.1},
     },
+    "stage 2, dora, nf4": {
+        "deepspeed_config": "ds_configs/ds_config_stage_2.json",
+        "model_arguments__quantization": "nf4",
+        "tuning_arguments": {"method": "dora", "lora_dropout": 0.1},
+    },
     "stage 3": {"deepspeed_config": "ds_configs/ds_config_stage_3.json"},
     "ddp, p_tuning": {"tuning_arguments": {"method": "p_tuning", "num_virtual_tokens": 4}},
     "stage 3, prompt": {

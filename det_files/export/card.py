@@ -111,6 +111,8 @@ def _hyperparameters(checkpoint: TrainedCheckpoint) -> list[tuple[str, str]]:
     if data["packing"] != "blocks":
         del data["block_size"]
     stage = ((run.get("deepspeed") or {}).get("zero_optimization") or {}).get("stage")
+    if checkpoint.model.quantization != "none":
+        tuning["quantization"] = checkpoint.model.quantization
     layout = {"ranks": run.get("slots"), "zero_stage": stage}
     training = {
         name: value

@@ -12,6 +12,7 @@ from det_files.export.tokenizer import export_tokenizer, with_own_tokenizer
 from det_files.faults import ConfigError, Fault
 from det_files.gguf_conversion import load_gguf
 from det_files.models import gguf_conversion_command, load_model
+from det_files.quantization import dequantize
 from det_files.tuning.adapters import ADAPTER_FILE, load_adapter
 from det_files.tuning.prompt_state import ENCODER_FILE
 
@@ -90,5 +91,10 @@ def load_base(checkpoint: TrainedCheckpoint, dtype: torch.dtype) -> PreTrainedMo
             raise ConfigError(Fault(str(file), reason))
         model, _ = load_gguf(file, str(dtype).removeprefix("torch."))
         return model
+    if args.quantization != "none":
+        # What the adapter was trained on: the weights as nf4 has rounded them, which differ from
+        # the model's own by far more than a merge may change.
+        model, _ = load_model(with_own_tokenizer(checkpoint))
+        return dequantize(model, dtype)
     model, _ = load_model(with_own_tokenizer(checkpoint), dtype)
     return model

@@ -109,6 +109,8 @@ def read_tuning_arguments(path: str, mapping: Mapping[str, Any], faults: Faults)
     read = check_mapping(path, mapping, fields_of(TuningArguments), faults)
     # Of several methods that are searched over, each is drawn by some trial.
     methods = [method for _, method in representatives(read.get("method", "full"))]
+    if "qlora" in methods:
+        faults.add(f"{path}.method", "qlora is lora with model_arguments.quantization: nf4")
     for method in dict.fromkeys(method for method in methods if method in METHODS):
         _check_belonging(path, method, read, faults)
     _check_init(path, read, faults)

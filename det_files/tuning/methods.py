@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from det_files.faults import ConfigError, Fault
+from det_files.quantization import quantized_modules
 from det_files.tuning.adapters import continue_adapter
 from det_files.tuning.arguments import SECTION, TuningArguments
 from det_files.tuning.prompt_state import has_prompt
@@ -51,9 +52,12 @@ def apply_tuning(
         tuned = _with_new_parameters(model, args, float32_adapters)
         if args.method == "prompt":
             initialise_prompt(tuned, args, tokenizer, seed)
-    if not float32_adapters and has_prompt(tuned):
-        # peft casts adapters, and leaves prompts in float32.
-        tuned.prompt_encoder.to(model.dtype)
+    if not float32_adapters and (has_prompt(tuned) or quantized_modules(model)):
+        # peft casts adapters to their layer's dtype; prompts, and adapters of layers in 4 bits, it
+        # leaves in float32.
+        for parameter in tuned.parameters():
+            if parameter.requires_grad:
+                parameter.data = parameter.data.to(model.dtype)
     return tuned
 
 

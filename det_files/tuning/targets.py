@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from det_files.faults import Faults, did_you_mean
+from det_files.quantization import quantized_modules
 from det_files.tuning.arguments import SECTION
 
 if TYPE_CHECKING:
@@ -42,13 +43,18 @@ def check_targets(model: torch.nn.Module, targets: str | list[str]) -> None:
 
 
 def check_whole_modules(model: torch.nn.Module, names: list[str]) -> None:
-    """Raises where one of `modules_to_save` is none of the model's, likewise."""
+    """Raises where one of `modules_to_save` is none of the model's, likewise, or in 4 bits."""
     parts = {name.rsplit(".", 1)[-1] for name, _ in model.named_modules() if name}
+    in_4_bits = {name.rsplit(".", 1)[-1] for name in quantized_modules(model)}
     faults = Faults()
     for name in names:
+        where = f"{SECTION}.modules_to_save"
         if not _matches(model, name):
             hint = did_you_mean(name, sorted(parts))
-            faults.add(f"{SECTION}.modules_to_save", f"{name} is no module of this model{hint}")
+            faults.add(where, f"{name} is no module of this model{hint}")
+        elif name.rsplit(".", 1)[-1] in in_4_bits:
+            reason = "has weights in 4 bits (model_arguments.quantization), which cannot be trained"
+            faults.add(where, f"{name} {reason}; target_modules may name it")
     faults.raise_if_any()
 
 
@@ -58,7 +64,7 @@ def _matches(model: torch.nn.Module, target: str) -> bool:
 
 def linear_layer_names(model: torch.nn.Module) -> list[str]:
     """The last parts of the names of all linear layers, e.g. ["down_proj", "q_proj"]."""
-    kinds = ("Linear", "Conv1D")
+    kinds = ("Linear", "Conv1D", "Linear4bit")
     return sorted(
         {
             name.rsplit(".", 1)[-1]

@@ -13,8 +13,10 @@ from transformers import AutoModelForCausalLM
 
 from det_files.evaluation import compare as compare_module
 from det_files.evaluation.compare import compare, find_checkpoint, main
+from det_files.evaluation.generation import generate_answers
 from det_files.evaluation.side_by_side import WIDTH, render_examples
 from det_files.faults import ConfigError
+from det_files.quantization import is_quantized
 
 EXPERIMENT = """
 name: tiny
@@ -100,6 +102,23 @@ def test_scores_and_examples_come_into_the_summary_and_the_rest_stays(
     assert "exact match (parsed object)" in shown
     # All but the line with the directory, which is as long as pytest likes.
     assert max(map(len, shown.partition("answering")[2].splitlines())) <= WIDTH
+
+
+def test_a_base_in_4_bits_answers_as_it_was_trained(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = run_dir / "trials" / "2" / "experiment.yaml"
+    file.write_text(file.read_text().replace("dtype: float32", "dtype: float32, quantization: nf4"))
+    in_4_bits: list[bool] = []
+
+    def answer(model: Any, tokenizer: Any, asked: list[list[int]], **_: Any) -> list[str]:
+        in_4_bits.append(any(is_quantized(parameter) for parameter in model.parameters()))
+        return generate_answers(model, tokenizer, asked, max_new_tokens=3)
+
+    monkeypatch.setattr(compare_module, "generate_answers", answer)
+    evaluation = compare(run_dir)
+    assert in_4_bits == [True, True]
+    assert any(e["base"] != e["finetuned"] for e in evaluation["examples"])
 
 
 def test_answers_that_are_the_references_score_1(

@@ -16,7 +16,9 @@ from transformers import AutoModelForCausalLM
 from det_files.export.checkpoint import open_checkpoint
 from det_files.export.merging import merge
 from det_files.faults import ConfigError
+from det_files.models import ModelArguments, load_model
 from det_files.tuning.adapters import load_adapter
+from tiny import make_model
 
 IDS = torch.arange(4, 84)[None]
 
@@ -50,6 +52,31 @@ def test_merged_gives_the_logits_of_base_and_adapter(
     assert (logits(load(tiny_model)) - expected).abs().max() > 1e-2
     assert not any("adapter" in name for name in contents(output))
     assert json.loads((output / "config.json").read_text())["use_cache"] is True
+
+
+@pytest.mark.parametrize(
+    ("architecture", "method"), [("llama", "lora"), ("llama", "ia3"), ("gpt2", "dora")]
+)
+def test_of_a_base_in_4_bits_the_weights_it_was_trained_on_are_merged(
+    adapters: Adapters, tmp_path_factory: pytest.TempPathFactory, architecture: str, method: str
+) -> None:
+    directory = tmp_path_factory.mktemp("nf4")
+    base = make_model(directory / "model", architecture)
+    checkpoint = adapters(
+        method,
+        f"{architecture}_{method}_nf4",
+        model_arguments__model_name_or_path=str(base),
+        model_arguments__quantization="nf4",
+        training_arguments__max_steps=8,
+    )
+    output = export(checkpoint, "merged", directory / "out", "--check")
+    quantized, _ = load_model(ModelArguments(str(base), dtype="float32", quantization="nf4"))
+    expected = logits(load_adapter(quantized, str(checkpoint)))
+    assert (logits(load(output)) - expected).abs().max() < 1e-5
+    assert (logits(load_adapter(load(base), str(checkpoint))) - expected).abs().max() > 1e-3
+    assert "quantization" not in (output / "config.json").read_text()
+    assert "| `quantization` | `nf4` |" in (output / "README.md").read_text()
+    export(checkpoint, "adapter", directory / "adapter", "--check")
 
 
 @pytest.mark.parametrize("method", ["lora", "dora"])

@@ -34,6 +34,10 @@ EITHER = {"type": "categorical", "vals": ["lora", "full"]}
         ({"method": "lora", "r": 0, "lora_alpha": 0, "lora_dropout": 1.5}, [
             "t.r: expected >= 1, got 0", "t.lora_alpha: expected > 0, got 0.0",
             "t.lora_dropout: expected <= 1, got 1.5"]),
+        ({"method": "qlora"}, [
+            't.method: expected one of full, lora, dora, ia3, prompt, p_tuning, prefix, got '
+            '"qlora"; did you mean "lora"?',
+            "t.method: qlora is lora with model_arguments.quantization: nf4"]),
         ({"r": 8}, ["t.r: has no effect with method: full; did you mean lora or dora?"]),
         ({"method": EITHER, "r": 8}, [
             "t.r: has no effect with method: full; did you mean lora or dora?"]),

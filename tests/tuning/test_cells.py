@@ -24,6 +24,16 @@ METHODS = ["full", "lora", "prompt"]
 # What tries out one more method on one architecture.
 MORE = ["dora", "ia3", "p_tuning", "prefix"]
 LEARNING_RATE = {"full": 5e-3, "lora": 1e-2, "dora": 1e-2, "ia3": 1e-1}
+CELLS = [
+    *[(architecture, method, "none") for architecture in ARCHITECTURES for method in METHODS],
+    *[("llama", method, "none") for method in MORE],
+    *[("gpt2", method, "none") for method in MORE],
+    *[(architecture, method, "none") for architecture in SEQ2SEQ for method in METHODS],
+    *[("t5", method, "none") for method in MORE],
+    # The same on a base model in 4 bits, which full tuning cannot have.
+    *[(architecture, "lora", "nf4") for architecture in [*ARCHITECTURES, *SEQ2SEQ]],
+    *[("llama", method, "nf4") for method in ["prompt", *MORE]],
+]
 
 
 @pytest.fixture(scope="module")
@@ -54,25 +64,23 @@ def plain_loss(model: Any, rows: Any) -> float:
     return total / count
 
 
-@pytest.mark.parametrize(
-    ("architecture", "method"),
-    [(architecture, method) for architecture in ARCHITECTURES for method in METHODS]
-    + [("llama", method) for method in MORE]
-    + [("gpt2", method) for method in MORE]
-    + [(architecture, method) for architecture in SEQ2SEQ for method in METHODS]
-    + [("t5", method) for method in MORE],
-)
+@pytest.mark.parametrize(("architecture", "method", "quantization"), CELLS)
 def test_a_cell_trains_saves_reloads_and_generates(
-    models: Path, data: Path, tmp_path: Path, architecture: str, method: str
+    models: Path, data: Path, tmp_path: Path, architecture: str, method: str, quantization: str
 ) -> None:
     directory = models / architecture
     if not directory.exists():
         make_model(directory, architecture)
     kind = "seq2seq" if architecture in SEQ2SEQ else "causal"
+    chosen = ModelArguments(str(directory), dtype="float32", quantization=quantization)
     checkpoint = run_here(
         tmp_path / "trial",
         {
-            "model_arguments": {"model_name_or_path": str(directory), "dtype": "float32"},
+            "model_arguments": {
+                "model_name_or_path": str(directory),
+                "dtype": "float32",
+                "quantization": quantization,
+            },
             "data_arguments": {"sources": [{"path": str(data)}], "packing": True},
             "tuning_arguments": {"method": method},
             "training_arguments": {
@@ -84,7 +92,7 @@ def test_a_cell_trains_saves_reloads_and_generates(
         },
         "det_files.run_seq2seq" if kind == "seq2seq" else "det_files.run_clm",
     )
-    before, tokenizer = load_model(ModelArguments(str(directory), dtype="float32"), kind=kind)
+    before, tokenizer = load_model(chosen, kind=kind)
     rows = load_data(
         DataArguments(sources=[SourceArguments(path=str(data))]), tokenizer, before.config, 42
     ).val
