@@ -204,28 +204,6 @@ def _check_batch(config: Mapping[str, Any], batch: BatchSizes, faults: Faults) -
             )
 
 
-def check_optimizer(config: Mapping[str, Any], training: Mapping[str, Any], faults: Faults) -> None:
-    """Notes values of an `optimizer` section that disagree with the training arguments."""
-    section = config.get("optimizer")
-    given = section.get("params") if isinstance(section, Mapping) else None
-    if not isinstance(given, Mapping):
-        return
-    betas = [training.get("adam_beta1", 0.9), training.get("adam_beta2", 0.999)]
-    expected = {
-        "lr": ("learning_rate", training.get("learning_rate", 5e-5)),
-        "weight_decay": ("weight_decay", training.get("weight_decay", 0.0)),
-        "eps": ("adam_epsilon", training.get("adam_epsilon", 1e-8)),
-        "betas": ("adam_beta1 and adam_beta2", betas),
-    }
-    for key, (source, wanted) in expected.items():
-        if given.get(key, "auto") not in ("auto", wanted):
-            faults.add(
-                f"{PATH}.optimizer.params.{key}",
-                f"{json.dumps(given[key])} disagrees with training_arguments.{source} "
-                f'{json.dumps(wanted)}; write "auto"',
-            )
-
-
 def _check_precision(config: Mapping[str, Any], dtype: str, faults: Faults) -> None:
     if dtype not in ("float32", "float16", "bfloat16"):
         return  # noted already

@@ -43,10 +43,15 @@ def _method(use_lora: Any) -> str:
     return words.get(str(use_lora).lower(), use_lora)
 
 
+def _share(warmup_ratio: Any) -> Any:
+    # As warmup_steps 1 is one step. This one is all of them, up to a million.
+    return 1 - 1e-6 if warmup_ratio == 1 and not isinstance(warmup_ratio, bool) else warmup_ratio
+
+
 OLD_NAMES: dict[str, OldName] = {
     "evaluation_strategy": OldName("training_arguments.eval_strategy"),
     "warmup_ratio": OldName(
-        "training_arguments.warmup_steps", reason="below 1 it is a share of all steps"
+        "training_arguments.warmup_steps", _share, reason="below 1 it is a share of all steps"
     ),
     "gradient_checkpointing": OldName("training_arguments.activation_checkpointing"),
     "gradient_checkpointing_kwargs": OldName("training_arguments.activation_checkpointing_kwargs"),

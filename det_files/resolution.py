@@ -16,11 +16,11 @@ from det_files.data.reading import read_data_arguments
 from det_files.deepspeed_config import (
     BatchSizes,
     check_deepspeed_config,
-    check_optimizer,
     complete,
     load_deepspeed_config,
     merge,
 )
+from det_files.deepspeed_optimizer import check_optimizer, check_scheduler
 from det_files.entrypoint import flags_to_hyperparameters
 from det_files.faults import ConfigError, Faults
 from det_files.hyperparameters import (
@@ -192,5 +192,6 @@ def _deepspeed(
     for config in configs.values():
         check_deepspeed_config(config, batch, model.dtype, clip, faults)
         check_optimizer(config, training, faults)
+        check_scheduler(config, training, faults)
     chosen = drawn["deepspeed_config"]
     return configs.get(chosen) if isinstance(chosen, str) else None

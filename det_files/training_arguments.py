@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from det_files.faults import ConfigError, Fault, Faults
 from det_files.models import CAUSAL, SEQ2SEQ
+from det_files.quantization import REQUIREMENT as BITSANDBYTES
 from det_files.schema import check_mapping
 from det_files.training_fields import training_fields
 
@@ -40,6 +41,15 @@ _REFUSED: dict[str, tuple[Any, str]] = {
     "average_tokens_across_devices": (False, "the loss would depend on the number of ranks"),
     "save_only_model": (True, "a stopped or restarted trial could not go on from its checkpoint"),
     "ignore_data_skip": (True, "a resumed trial would see other rows than an uninterrupted one"),
+}
+# What torch's optimizers and schedules refuse only once training begins: (least, below).
+_RANGES: dict[str, tuple[float, float]] = {
+    "learning_rate": (0, math.inf),
+    "adam_beta1": (0, 1),
+    "adam_beta2": (0, 1),
+    "adam_epsilon": (0, math.inf),
+    "weight_decay": (0, math.inf),
+    "warmup_steps": (0, math.inf),
 }
 _BY_DTYPE = {"float32": (False, False), "bfloat16": (True, False), "float16": (False, True)}
 
@@ -122,6 +132,11 @@ def check_training_arguments(values: Mapping[str, Any], faults: Faults) -> None:
     for key, (refused, reason) in _REFUSED.items():
         if key in values and values[key] == refused:
             faults.add(f"{SECTION}.{key}", reason)
+    for key, (least, below) in _RANGES.items():
+        value = values.get(key, least)
+        if isinstance(value, int | float) and not least <= value < below:
+            bound = "" if below == math.inf else f" and < {below:g}"
+            faults.add(f"{SECTION}.{key}", f"expected >= {least:g}{bound}, got {value}")
     if values.get("label_smoothing_factor"):
         reason = "not supported: the loss is the cross-entropy of the labels"
         faults.add(f"{SECTION}.label_smoothing_factor", reason)
@@ -186,8 +201,8 @@ def make_training_arguments(
 _PACKAGES = (
     ("optim", "adamw_torch_8bit", "torchao==0.18.0", False),
     ("optim", "adamw_torch_4bit", "torchao==0.18.0", False),
-    ("optim", "bnb", "bitsandbytes", True),
-    ("optim", "paged", "bitsandbytes", True),
+    ("optim", "bnb", BITSANDBYTES, False),
+    ("optim", "paged", BITSANDBYTES, False),
     ("use_liger_kernel", "True", "liger-kernel", True),
 )
 
@@ -202,8 +217,7 @@ def _check_packages(values: Mapping[str, Any], on_cpu: bool) -> None:
             continue
         where, package = f"{SECTION}.{key}", requirement.split("==")[0]
         if needs_gpu and on_cpu:
-            hint = "; on a CPU use adamw_torch_8bit" if key == "optim" else ""
-            faults.add(where, f"{values[key]} runs on GPUs only ({package}){hint}")
+            faults.add(where, f"{values[key]} runs on GPUs only ({package})")
         elif find_spec(package.replace("-", "_")) is None:
             faults.add(
                 where, f"{values[key]} needs a package that is missing: pip install {requirement}"

@@ -9,7 +9,6 @@ import pytest
 from det_files.deepspeed_config import (
     BatchSizes,
     check_deepspeed_config,
-    check_optimizer,
     complete,
     load_deepspeed_config,
     merge,
@@ -173,14 +172,3 @@ def test_what_nvme_offload_needs() -> None:
     assert nvme_paths(config) == ["/local_nvme"]
     assert "/local_nvme" in nvme_needs(config) and "libaio" in nvme_needs(config)
     assert (offload_device(STAGE_2, "param"), nvme_needs(STAGE_2)) == ("none", "")
-
-
-def test_an_optimizer_that_disagrees_with_the_training_arguments() -> None:
-    params = {"lr": 1e-3, "weight_decay": "auto", "betas": [0.9, 0.95], "eps": 1e-8}
-    config = {"optimizer": {"type": "AdamW", "params": params}}
-    faults = Faults()
-    check_optimizer(config, {"learning_rate": 1e-5}, faults)
-    assert [fault.path.rsplit(".", 1)[-1] for fault in faults.found] == ["lr", "betas"]
-    faults = Faults()
-    check_optimizer(config, {"learning_rate": 1e-3, "adam_beta2": 0.95}, faults)
-    assert faults.found == []

@@ -13,6 +13,8 @@ from det_files.old_names import OLD_NAMES, modernise, put
     [
         ("evaluation_strategy", "steps", {"training_arguments": {"eval_strategy": "steps"}}),
         ("warmup_ratio", 0.1, {"training_arguments": {"warmup_steps": 0.1}}),
+        ("warmup_ratio", 1.0, {"training_arguments": {"warmup_steps": 0.999999}}),
+        ("warmup_ratio", 0, {"training_arguments": {"warmup_steps": 0}}),
         ("torch_dtype", "float16", {"model_arguments": {"dtype": "float16"}}),
         ("use_lora", True, {"tuning_arguments": {"method": "lora"}}),
         ("use_lora", False, {"tuning_arguments": {"method": "full"}}),

@@ -30,6 +30,14 @@ CASES: dict[str, dict[str, Any]] = {
         "tuning_arguments": {"method": "dora", "lora_dropout": 0.1},
     },
     "stage 3": {"deepspeed_config": "ds_configs/ds_config_stage_3.json"},
+    "stage 2, 8 bits of torchao": {
+        "deepspeed_config": "ds_configs/ds_config_stage_2.json",
+        "training_arguments__optim": "adamw_torch_8bit",
+    },
+    "stage 2, 8 bits of bitsandbytes": {
+        "deepspeed_config": "ds_configs/ds_config_stage_2.json",
+        "training_arguments__optim": "adamw_bnb_8bit",
+    },
     "ddp, p_tuning": {"tuning_arguments": {"method": "p_tuning", "num_virtual_tokens": 4}},
     "stage 3, prompt": {
         "deepspeed_config": "ds_configs/ds_config_stage_3.json",

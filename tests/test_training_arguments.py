@@ -182,11 +182,6 @@ def test_what_would_break_a_promise_is_refused(given: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (
-            {"optim": "adamw_bnb_8bit"},
-            "optim: adamw_bnb_8bit runs on GPUs only (bitsandbytes); on a",
-        ),
-        ({"optim": "paged_adamw_8bit"}, "optim: paged_adamw_8bit runs on GPUs only (bitsandbytes)"),
         ({"use_liger_kernel": True}, "use_liger_kernel: True runs on GPUs only (liger-kernel)"),
     ],
 )
@@ -202,5 +197,27 @@ def test_a_missing_package_is_named_with_its_pip_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"optim: .* missing: pip install torchao==0\.18\.0"):
-        make_training_arguments(resolved({"optim": "adamw_torch_8bit"}), None, tmp_path, True)
+    for optim, package in (
+        ("adamw_torch_8bit", r"torchao==0\.18\.0"),
+        ("adamw_bnb_8bit", r"bitsandbytes==0\.50\.2"),
+        ("paged_adamw_8bit", r"bitsandbytes==0\.50\.2"),
+    ):
+        with pytest.raises(ConfigError, match=rf"optim: .* missing: pip install {package}"):
+            make_training_arguments(resolved({"optim": optim}), None, tmp_path, True)
+
+
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        ({"learning_rate": -1e-5}, "learning_rate: expected >= 0, got -1e-05"),
+        ({"adam_beta1": 1.0}, "adam_beta1: expected >= 0 and < 1, got 1.0"),
+        ({"adam_beta2": 99}, "adam_beta2: expected >= 0 and < 1, got 99"),
+        ({"adam_epsilon": -1e-8}, "adam_epsilon: expected >= 0, got -1e-08"),
+        ({"weight_decay": -0.1}, "weight_decay: expected >= 0, got -0.1"),
+        ({"warmup_steps": -1}, "warmup_steps: expected >= 0, got -1"),
+    ],
+)
+def test_what_optimizers_would_refuse_once_training_begins(
+    given: dict[str, Any], fault: str
+) -> None:
+    assert faults_of(given) == [fault]
