@@ -114,6 +114,8 @@ def load_model(
     }
     transformers.set_seed(seed)
     auto_class = getattr(transformers, _CLASSES[kind])
+    if kind == CAUSAL and args.gguf_file is None:
+        _check_is_decoder(args)
     with _explained(args):
         if args.model_name_or_path is None:
             config = transformers.AutoConfig.from_pretrained(
@@ -128,6 +130,26 @@ def load_model(
     # The key/value cache is of no use in training, and activation checkpointing forbids it.
     model.config.use_cache = False
     return model, tokenizer
+
+
+def _check_is_decoder(args: ModelArguments) -> None:
+    """Refuses BART and its like, of which transformers would load the bare decoder.
+
+    It is the configuration on disk that tells: such a decoder changes its own copy.
+    """
+    import transformers
+
+    named = args.model_name_or_path is not None
+    with _explained(args):
+        config = transformers.AutoConfig.from_pretrained(
+            args.source,
+            trust_remote_code=args.trust_remote_code,
+            **({"revision": args.model_revision} if named else {}),
+        )
+    if config.is_encoder_decoder:
+        key = "model_name_or_path" if named else "config_name_or_path"
+        reason = f"{args.source} is an encoder-decoder model: use det_files.run_seq2seq"
+        raise ConfigError(Fault(f"{SECTION}.{key}", reason))
 
 
 def _weights(args: ModelArguments) -> dict[str, Any]:
