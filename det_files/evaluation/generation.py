@@ -1,6 +1,6 @@
 """Greedy answers of a language model to many prompts, in batches.
 
-    prompts (token ids, ragged) -> batches of like length -> [B, S] padded left -> generate -> text
+    prompts (token ids, ragged) -> batches of like length -> [B, S], padded -> generate -> text
 
 `B` prompts a batch, `S` tokens of its longest prompt. Prompts come as token ids, so that they are
 the very ones that training made: rendering and tokenizing belong to the data.
@@ -9,8 +9,10 @@ the very ones that training made: rendering and tokenizing belong to the data.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import takewhile
+from itertools import groupby, takewhile
 from typing import TYPE_CHECKING, Any
+
+from det_files.tuning.prompt_state import has_prompt
 
 if TYPE_CHECKING:
     import torch
@@ -50,8 +52,8 @@ def generate_answers(
     was_training = model.training
     model.eval()
     try:
-        for numbers in batches_by_length(prompts, batch_size):
-            batch = pad_left([prompts[n] for n in numbers], _pad_id(tokenizer))
+        for numbers in batches_by_length(prompts, batch_size, _needs_equal_lengths(model)):
+            batch = pad([prompts[n] for n in numbers], _pad_id(tokenizer), _pads_left(model))
             for number, ids in zip(numbers, _generate(model, batch, config), strict=True):
                 answers[number] = tokenizer.decode(until_end(ids, ends), skip_special_tokens=True)
     finally:
@@ -75,29 +77,52 @@ def _generate(
     return output[:, start:].tolist()
 
 
-def batches_by_length(prompts: Sequence[Sequence[int]], batch_size: int) -> Iterator[list[int]]:
-    """Yields the prompts' numbers in batches of like length, the longest first.
+def batches_by_length(
+    prompts: Sequence[Sequence[int]], batch_size: int, equal: bool = False
+) -> Iterator[list[int]]:
+    """Yields the prompts' numbers in batches of like (or `equal`) length, the longest first.
 
     The longest come first so that memory that does not suffice shows at once.
     """
     order = sorted(range(len(prompts)), key=lambda number: -len(prompts[number]))
-    for start in range(0, len(order), batch_size):
-        yield order[start : start + batch_size]
+    groups = groupby(order, lambda number: len(prompts[number]) if equal else 0)
+    for group in (list(numbers) for _, numbers in groups):
+        for start in range(0, len(group), batch_size):
+            yield group[start : start + batch_size]
 
 
-def pad_left(prompts: Sequence[Sequence[int]], pad_id: int) -> dict[str, torch.Tensor]:
-    """Returns input_ids and attention_mask [B, S], padding before the prompts.
+def _needs_equal_lengths(model: Any) -> bool:
+    """Whether padding would stand between virtual tokens and text, and count as positions there.
 
-    On the left, because the next token is read off the last position of every row; encoders, which
-    see the mask, do not mind.
+    peft puts virtual embeddings before a batch as it is, and gives no positions with it; prefixes
+    are keys and values, which have none.
     """
+    if model.config.is_encoder_decoder or not has_prompt(model):
+        return False
+    return bool(model.active_peft_config.peft_type != "PREFIX_TUNING")
+
+
+def _pads_left(model: Any) -> bool:
+    """Whether padding stands before the prompts.
+
+    A causal model's next token is read off the last position of every row. Encoders pad as they do
+    in training: BART's count positions from the left, whatever the mask says.
+    """
+    return not model.config.is_encoder_decoder
+
+
+def pad(prompts: Sequence[Sequence[int]], pad_id: int, left: bool) -> dict[str, torch.Tensor]:
+    """Returns input_ids and attention_mask [B, S], padded before or behind the prompts."""
     import torch
 
     length = max(map(len, prompts))
-    padding = [length - len(prompt) for prompt in prompts]
-    ids = [[pad_id] * n + list(prompt) for n, prompt in zip(padding, prompts, strict=True)]
-    mask = [[0] * n + [1] * (length - n) for n in padding]
-    return {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask)}
+    rows = []
+    for prompt in prompts:
+        padding = [(pad_id, 0)] * (length - len(prompt))
+        tokens = [(token, 1) for token in prompt]
+        rows.append(padding + tokens if left else tokens + padding)
+    ids, mask = torch.tensor(rows).unbind(-1)
+    return {"input_ids": ids.contiguous(), "attention_mask": mask.contiguous()}
 
 
 def end_ids(model: Any, tokenizer: PreTrainedTokenizerBase) -> list[int]:
