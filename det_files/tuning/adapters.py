@@ -38,7 +38,7 @@ def continue_adapter(
     Raises:
         ConfigError: see `load_adapter`; it is of another method.
     """
-    config = _read_config(name)
+    config = read_config(name)
     found = method_of(config)
     if found != method:
         reason = f"{name} was made with method: {found or config.peft_type}, and not {method}"
@@ -68,7 +68,7 @@ def load_adapter(
     """
     import peft
 
-    with _explained(model, name, _read_config(name)):
+    with _explained(model, name, read_config(name)):
         return peft.PeftModel.from_pretrained(
             model, name, is_trainable=trainable, autocast_adapter_dtype=float32_adapters
         )
@@ -99,7 +99,12 @@ def method_of(config: PeftConfig | Any) -> str | None:
     return next((method for method, name in _TYPES.items() if name == kind), None)
 
 
-def _read_config(name: str) -> PeftConfig:
+def read_config(name: str) -> PeftConfig:
+    """The configuration of an adapter, without its weights.
+
+    Raises:
+        ConfigError: there is none, or it cannot be read.
+    """
     import peft
 
     try:
