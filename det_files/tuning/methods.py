@@ -51,7 +51,12 @@ def apply_tuning(
         tuned = _with_new_parameters(model, args, float32_adapters)
         if args.method == "prompt":
             initialise_prompt(tuned, args, tokenizer, seed)
-    if not float32_adapters and has_prompt(tuned):
+    if float32_adapters:
+        # peft casts adapters, and leaves modules_to_save in the model's precision.
+        for parameter in tuned.parameters():
+            if parameter.requires_grad:
+                parameter.data = parameter.data.float()
+    elif has_prompt(tuned):
         # peft casts adapters, and leaves prompts in float32.
         tuned.prompt_encoder.to(model.dtype)
     return tuned

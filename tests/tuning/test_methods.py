@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from transformers import AutoModelForCausalLM
 
 from det_files.faults import ConfigError
 from det_files.tuning.arguments import TuningArguments
@@ -16,8 +18,6 @@ LAYERS = ["down_proj", "gate_proj", "k_proj", "lm_head", "o_proj", "q_proj", "up
 
 @pytest.fixture
 def model(tiny_model: Path) -> Any:
-    from transformers import AutoModelForCausalLM
-
     return AutoModelForCausalLM.from_pretrained(tiny_model)
 
 
@@ -55,9 +55,6 @@ def test_lora_trains_adapters_of_its_layers_alone(model: Any, targets: Any, laye
 
 
 def test_adapters_depend_on_the_seed_alone(tiny_model: Path) -> None:
-    import torch
-    from transformers import AutoModelForCausalLM
-
     def adapters(seed: int) -> list[Any]:
         torch.rand(seed + 1)  # whatever was drawn before
         base = AutoModelForCausalLM.from_pretrained(tiny_model)
@@ -91,6 +88,29 @@ def test_what_matches_no_layer_is_refused_with_those_there_are(
     assert reason in fault.message
     assert f"linear layers are: {', '.join(LAYERS)}" in fault.message
     assert ("did you mean" in fault.message) == (targets == ["qq_proj"])
+
+
+@pytest.mark.parametrize("float32_adapters", [True, False])
+@pytest.mark.parametrize(
+    "args",
+    [
+        TuningArguments(method="lora", modules_to_save=["embed_tokens", "lm_head"]),
+        TuningArguments(method="dora"),
+        TuningArguments(method="ia3"),
+        TuningArguments(method="prompt"),
+        TuningArguments(method="p_tuning"),
+        TuningArguments(method="prefix"),
+    ],
+    ids=lambda args: args.method,
+)
+def test_all_that_is_trained_has_float32_where_nothing_else_keeps_it(
+    tiny_model: Path, args: TuningArguments, float32_adapters: bool
+) -> None:
+    base = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.bfloat16)
+    tuned = apply_tuning(base, args, TOKENIZER, float32_adapters=float32_adapters)
+    found = {p.dtype for p in tuned.parameters() if p.requires_grad}
+    assert found == {torch.float32 if float32_adapters else torch.bfloat16}
+    assert {p.dtype for p in tuned.parameters() if not p.requires_grad} == {torch.bfloat16}
 
 
 def test_linear_layers(model: Any) -> None:
