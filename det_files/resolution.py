@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from det_files.args import RunArgs, RunFacts
-from det_files.combinations import check_combinations, with_weight_update
+from det_files.combinations import check_combinations, check_kind, with_weight_update
 from det_files.data.arguments import DataArguments, longest_output
 from det_files.data.reading import read_data_arguments
 from det_files.deepspeed_config import (
@@ -111,6 +111,7 @@ def resolve(
             check_grid("hyperparameters", hyperparameters, faults)
     deepspeed = _deepspeed(raw, drawn, model, training, facts, context, faults)
     check_combinations(model, tuning, training, deepspeed, faults)
+    check_kind(facts.kind, data, faults)
     if faults.found:
         return None
     training = with_weight_update(training, tuning)

@@ -9,6 +9,7 @@ import pytest
 
 from det_files.args import RunArgs, RunFacts
 from det_files.faults import ConfigError
+from det_files.models import CAUSAL, SEQ2SEQ
 from det_files.resolution import resolve_or_raise
 
 ROOT = Path(__file__).parent.parent
@@ -16,15 +17,15 @@ MODEL = {"model_name_or_path": "models/some"}
 LOW_BIT = {"optim": "adamw_torch_8bit"}
 
 
-def resolve(**sections: Any) -> RunArgs:
+def resolve(kind: str = CAUSAL, **sections: Any) -> RunArgs:
     hyperparameters = {
         "model_arguments": MODEL | sections.pop("model", {}),
-        "data_arguments": {"sources": [{"path": "data/quickstart"}]},
+        "data_arguments": {"sources": [{"path": "data/quickstart"}]} | sections.pop("data", {}),
         "tuning_arguments": sections.pop("tuning", {}),
         "training_arguments": {"max_steps": 2} | sections.pop("training", {}),
         **sections,
     }
-    return resolve_or_raise(hyperparameters, [], RunFacts(), ROOT)
+    return resolve_or_raise(hyperparameters, [], RunFacts(kind=kind), ROOT)
 
 
 def stage(number: str) -> str:
@@ -92,3 +93,16 @@ def test_stochastic_updates_keep_weights_in_bfloat16(method: str) -> None:
     given = LOW_BIT | {"optim_args": "block_size=128"}
     args = resolve(tuning={"weight_update": "stochastic"}, training=given)
     assert args.training["optim_args"] == "block_size=128,bf16_stochastic_round=True"
+
+
+def test_blocks_and_languages_are_of_one_kind_of_model_each() -> None:
+    blocks = {"data": {"packing": "blocks"}}
+    assert resolve(**blocks).data.packing == "blocks"
+    with pytest.raises(
+        ConfigError, match=r"data_arguments\.packing: an encoder-decoder's rows are"
+    ):
+        resolve(SEQ2SEQ, **blocks)
+    language = {"data": {"target_language": "ja_XX"}}
+    assert resolve(SEQ2SEQ, **language).data.target_language == "ja_XX"
+    with pytest.raises(ConfigError, match="target_language: has no effect but with det_files"):
+        resolve(**language)
