@@ -8,15 +8,20 @@ the very ones that training made: rendering and tokenizing belong to the data.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
+from functools import cache
 from itertools import groupby, takewhile
 from typing import TYPE_CHECKING, Any
 
+from det_files.data.languages import forced_language
 from det_files.tuning.prompt_state import has_prompt
 
 if TYPE_CHECKING:
     import torch
     from transformers import GenerationConfig, PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
 
 
 def generate_answers(
@@ -47,7 +52,7 @@ def generate_answers(
     if any(len(prompt) == 0 for prompt in prompts):
         raise ValueError(f"prompt {[len(p) for p in prompts].index(0)} has no tokens")
     ends = end_ids(model, tokenizer)
-    config = _greedy(_pad_id(tokenizer), ends, max_new_tokens)
+    config = search_config(model, tokenizer, max_new_tokens)
     answers = [""] * len(prompts)
     was_training = model.training
     model.eval()
@@ -145,22 +150,55 @@ def _pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
     return 0 if tokenizer.pad_token_id is None else int(tokenizer.pad_token_id)
 
 
-def _greedy(pad_id: int, ends: Sequence[int], max_new_tokens: int) -> GenerationConfig:
-    """The generation config of plain greedy search.
+def search_config(
+    model: Any, tokenizer: PreTrainedTokenizerBase, max_new_tokens: int, beams: int = 1
+) -> GenerationConfig:
+    """The generation config of plain greedy search, or of a search with so many beams.
 
-    `generate` fills what is left unset from the model's own config, so whatever would bend greedy
-    search is set here; sampling values a model ships (temperature, top_p) then have no effect.
+    `generate` fills what is left unset from the model's own config, so whatever would bend the
+    search is set here; values a model ships (temperature, penalties, lengths) then have no effect.
+    What the model must begin with it keeps, or has from the tokenizer's target language.
     """
     from transformers import GenerationConfig
 
     return GenerationConfig(
         do_sample=False,
-        num_beams=1,
+        num_beams=beams,
+        early_stopping=False,
+        length_penalty=1.0,
         repetition_penalty=1.0,
+        encoder_repetition_penalty=1.0,
         no_repeat_ngram_size=0,
+        encoder_no_repeat_ngram_size=0,
+        min_length=0,
         min_new_tokens=0,
-        max_new_tokens=max_new_tokens,
+        max_new_tokens=within_positions(model, max_new_tokens),
         use_cache=True,  # training switches it off in the model's config
-        eos_token_id=list(ends) or None,
-        pad_token_id=pad_id,
+        eos_token_id=end_ids(model, tokenizer) or None,
+        pad_token_id=_pad_id(tokenizer),
+        **forced_language(tokenizer),
+    )
+
+
+def within_positions(model: Any, tokens: int) -> int:
+    """So many new tokens, or those that a decoder of its own has positions for; a warning says so.
+
+    Its positions are the decoder's start and all new tokens but the last.
+    """
+    positions = getattr(model.config, "max_position_embeddings", None)
+    if not model.config.is_encoder_decoder or not isinstance(positions, int):
+        return tokens
+    if has_prompt(model) and model.active_peft_config.peft_type == "PREFIX_TUNING":
+        positions -= model.active_peft_config.num_virtual_tokens
+    if tokens > positions:
+        _warn_of_positions(tokens, positions)
+    return min(tokens, positions)
+
+
+@cache
+def _warn_of_positions(tokens: int, positions: int) -> None:
+    logger.warning(
+        "generation: %d new tokens are more than the decoder's %d positions: answers end there",
+        tokens,
+        positions,
     )

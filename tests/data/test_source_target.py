@@ -1,17 +1,10 @@
 """Rows of encoder-decoders: two sides, each with its own special tokens, limit and padding."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from transformers import (
-    AutoModelForSeq2SeqLM,
-    AutoTokenizer,
-    MBart50Tokenizer,
-    MBartTokenizer,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from det_files.data.arguments import DataArguments, SourceArguments
 from det_files.data.collator import SourceTargetCollator, row_lengths, row_of_positions
@@ -19,7 +12,7 @@ from det_files.data.encoding import EncodedRow
 from det_files.data.source_target import SourceTargetEncoder
 from det_files.data.templates import Template
 from det_files.loss_head import install_loss_head
-from tiny import make_model
+from tiny import make_model, mbart_tokenizer
 
 
 @pytest.fixture
@@ -88,26 +81,18 @@ def test_a_rows_length_is_that_of_its_longer_side() -> None:
     assert EncodedRow([1, 2], [False, True]).length == 2
 
 
-def mbart_like(kind: type) -> Any:
-    """A tokenizer of mBART's or mBART-50's, of few words."""
-    words = "▁the ▁red ▁cat ▁dog ▁sees ▁a ▁small ▁ t h e r d c a o g s m l".split()
-    special = [(token, 0.0) for token in ("<s>", "<pad>", "</s>", "<unk>")]
-    vocabulary = special + [(word, -1.0 - n / 10) for n, word in enumerate(words)]
-    return kind(vocab=vocabulary, src_lang="en_XX", tgt_lang="ja_XX")
-
-
-@pytest.mark.parametrize("kind", [MBartTokenizer, MBart50Tokenizer])
-def test_a_cut_keeps_what_ends_a_side(kind: type) -> None:
-    tokenizer = mbart_like(kind)
+@pytest.mark.parametrize("kind", ["MBartTokenizer", "MBart50Tokenizer"])
+def test_a_cut_keeps_what_ends_a_side(kind: str) -> None:
+    tokenizer = mbart_tokenizer(kind, tgt_lang="ja_XX")
     (row,) = encoder(tokenizer).encode([{"input": "the red cat", "output": "a small dog sees"}])
     source, target = parts(row)
     cut = EncodedRow(*row.cut_to(5, 4), separate=True)
     end, english, japanese = (
         tokenizer.convert_tokens_to_ids(token) for token in ("</s>", "en_XX", "ja_XX")
     )
-    ends = [end] if kind is MBart50Tokenizer else [end, english]
+    ends = [end] if kind == "MBart50Tokenizer" else [end, english]
     assert parts(cut)[0] == source[: 5 - len(ends)] + ends
-    if kind is MBart50Tokenizer:
+    if kind == "MBart50Tokenizer":
         assert parts(cut)[1] == [japanese, *target[1:3], end]
     else:  # the decoder begins with the last of them
         assert parts(cut)[1] == [*target[:2], end, japanese]
