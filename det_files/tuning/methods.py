@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -110,10 +111,22 @@ def _ia3(model: PreTrainedModel, args: TuningArguments) -> PeftConfig:
         return peft.IA3Config(task_type=task_type(model))
     targets = named_targets(args.target_modules)
     check_targets(model, targets)
-    # Which of them are feed-forward layers is known of peft's own choice of targets alone.
     return peft.IA3Config(
-        task_type=task_type(model), target_modules=targets, feedforward_modules=[]
+        task_type=task_type(model),
+        target_modules=targets,
+        feedforward_modules=_feedforward_of(model),
     )
+
+
+def _feedforward_of(model: PreTrainedModel) -> str:
+    """The layers whose input IA3 scales, and not their output, as far as peft knows of them.
+
+    As an expression of whole names: peft would refuse names that are not among the targets.
+    """
+    from peft.utils import TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING as KNOWN
+
+    known = KNOWN.get(model.config.model_type, [])
+    return rf".*\.({'|'.join(map(re.escape, known))})" if known else "(?!)"
 
 
 def _prompt(model: PreTrainedModel, args: TuningArguments) -> PeftConfig:
