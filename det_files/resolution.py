@@ -98,9 +98,9 @@ def resolve(
     drawn = sample(sections | {"deepspeed_config": raw.get("deepspeed_config")}, rng)
     model, data, tuning, given = _read_sections(drawn, facts.kind, Faults())
     training = with_defaults(given, model.dtype, faults)
-    if training.get("predict_with_generate"):
+    if training.get("predict_with_generate") and training.get("generation_max_length") is None:
         # transformers' own default is 20 tokens.
-        training.setdefault("generation_max_length", longest_output(data))
+        training["generation_max_length"] = longest_output(data)
     check_training_arguments(training, faults)
     output_dir = training.get("output_dir")
     if isinstance(output_dir, str) and (reason := why_not_writable(context / output_dir)):

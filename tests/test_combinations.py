@@ -106,3 +106,32 @@ def test_blocks_and_languages_are_of_one_kind_of_model_each() -> None:
     assert resolve(SEQ2SEQ, **language).data.target_language == "ja_XX"
     with pytest.raises(ConfigError, match="target_language: has no effect but with det_files"):
         resolve(**language)
+
+
+GENERATING = {"predict_with_generate": True}
+
+
+@pytest.mark.parametrize(
+    ("kind", "training", "fault"),
+    [
+        (SEQ2SEQ, {"generation_num_beams": 4}, "num_beams: has no effect without predict_with_"),
+        (SEQ2SEQ, {"generation_max_length": 9}, "max_length: has no effect without predict_with_"),
+        (SEQ2SEQ, GENERATING | {"eval_strategy": "no"}, 'has no effect with eval_strategy "no"'),
+        (
+            CAUSAL,
+            GENERATING,
+            "predict_with_generate: is of encoder-decoder models: det_files.run_s",
+        ),
+    ],
+)
+def test_generation_that_would_not_happen(kind: str, training: dict[str, Any], fault: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolve(kind, training=training)
+    (found,) = caught.value.faults
+    assert fault in str(found)
+
+
+@pytest.mark.parametrize("said", [{}, {"generation_max_length": None}])
+def test_answers_in_evaluations_are_as_long_as_outputs(said: dict[str, None]) -> None:
+    args = resolve(SEQ2SEQ, training=GENERATING | said, data={"max_output_tokens": 70})
+    assert args.training["generation_max_length"] == 70
