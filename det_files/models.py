@@ -125,6 +125,8 @@ def load_model(
         else:
             model = auto_class.from_pretrained(args.model_name_or_path, **_weights(args), **options)
     _check_range(model, args)
+    if kind == SEQ2SEQ:
+        _check_start(model, args)
     extended = args.tokenizer_name is not None
     fit_vocabulary(model, len(tokenizer), f"{SECTION}.tokenizer_name", extended)
     # The key/value cache is of no use in training, and activation checkpointing forbids it.
@@ -220,6 +222,19 @@ def explain_load_error(source: str, error: Exception) -> str:
         f"once (`HF_HOME=/shared/hf hf download {source}`) and set HF_HOME to the same place in "
         "environment.environment_variables; HF_HOME is honoured"
     )
+
+
+def _check_start(model: PreTrainedModel, args: ModelArguments) -> None:
+    """Refuses an encoder-decoder whose configuration does not say what its decoder begins with."""
+    if model.config.model_type == "mbart":
+        return  # the language that its tokenizer writes last
+    if getattr(model.config, "decoder_start_token_id", None) is None:
+        key = "model_name_or_path" if args.model_name_or_path else "config_name_or_path"
+        reason = (
+            f"the configuration of {args.source} has no decoder_start_token_id; T5's is its "
+            "pad_token_id, BART's its eos_token_id: add it to config.json"
+        )
+        raise ConfigError(Fault(f"{SECTION}.{key}", reason))
 
 
 def _check_range(model: PreTrainedModel, args: ModelArguments) -> None:

@@ -235,3 +235,18 @@ def test_a_bare_decoder_is_a_causal_model(tmp_path: Path) -> None:
     decoder.save_pretrained(tmp_path / "decoder")
     model, _ = load_model(arguments(tmp_path / "decoder"))
     assert type(model).__name__ == "BartForCausalLM"
+
+
+@pytest.mark.parametrize("architecture", ["t5", "mbart"])
+def test_a_decoder_must_know_where_it_begins(tmp_path: Path, architecture: str) -> None:
+    directory = make_model(tmp_path, architecture)
+    config = json.loads((directory / "config.json").read_text())
+    del config["decoder_start_token_id"]
+    (directory / "config.json").write_text(json.dumps(config))
+    if architecture == "mbart":  # it begins with a language
+        load_model(arguments(directory), kind=SEQ2SEQ)
+        return
+    with pytest.raises(ConfigError) as caught:
+        load_model(arguments(directory), kind=SEQ2SEQ)
+    text = f"model_name_or_path: the configuration of {directory} has no decoder_start_token_id"
+    assert text in str(caught.value)
