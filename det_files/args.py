@@ -20,7 +20,7 @@ from det_files.entrypoint import KINDS
 from det_files.experiment import Experiment, apply_override, load_experiment
 from det_files.faults import ConfigError, Faults
 from det_files.hyperparameters import as_constants
-from det_files.models import CAUSAL, ModelArguments
+from det_files.models import CAUSAL, SEQ2SEQ, ModelArguments
 from det_files.schema import show
 from det_files.training_arguments import precision_flags
 from det_files.trial_files import CONFIG_ERROR_FILE
@@ -85,7 +85,7 @@ class RunArgs:
         Raises:
             ConfigError: with every fault that was found; nothing was started.
         """
-        options, flags = _parse_own_options(sys.argv[1:] if argv is None else argv)
+        options, flags = _parse_own_options(sys.argv[1:] if argv is None else argv, kind)
         try:
             return fit_to_machine(cls._read(options, flags, kind))
         except ConfigError as error:
@@ -161,10 +161,12 @@ def fit_to_machine(args: RunArgs) -> RunArgs:
     return args.with_dtype("float32")
 
 
-def _parse_own_options(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+def _parse_own_options(argv: Sequence[str], kind: str) -> tuple[argparse.Namespace, list[str]]:
+    module = next(module for module, own in KINDS.items() if own == kind)
+    what = "an encoder-decoder model" if kind == SEQ2SEQ else "a causal language model"
     parser = argparse.ArgumentParser(
-        prog="python -m det_files.run_clm",
-        description="Fine-tunes a causal language model. Every field of the hyperparameters' "
+        prog=f"python -m {module}",
+        description=f"Fine-tunes {what}. Every field of the hyperparameters' "
         "sections may also be given as a flag (--learning_rate 1e-5).",
         allow_abbrev=False,
     )

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from det_files.data.arguments import BLOCKS, DataArguments
+from det_files.data.arguments import SECTION as DATA
 from det_files.deepspeed_config import zero_stage
 from det_files.faults import Faults
-from det_files.models import ModelArguments, gguf_conversion_command
+from det_files.models import CAUSAL, SEQ2SEQ, ModelArguments, gguf_conversion_command
 from det_files.tuning.arguments import TuningArguments
 
 MODEL = "hyperparameters.model_arguments"
@@ -35,6 +37,16 @@ def check_combinations(
     if tuning.method == "prefix" and training.get("activation_checkpointing"):
         reason = "has no effect with method: prefix, whose keys and values it would not keep"
         faults.add(f"{TRAINING}.activation_checkpointing", reason)
+
+
+def check_kind(kind: str, data: DataArguments, faults: Faults) -> None:
+    """Notes what the data arguments ask for and a model of this kind has not."""
+    if kind == SEQ2SEQ and data.packing == BLOCKS:
+        reason = "an encoder-decoder's rows are pairs, which no block holds: leave it out"
+        faults.add(f"{DATA}.packing", reason)
+    for name in ("source_language", "target_language") if kind == CAUSAL else ():
+        if getattr(data, name) is not None:
+            faults.add(f"{DATA}.{name}", "has no effect but with det_files.run_seq2seq")
 
 
 def _check_source(

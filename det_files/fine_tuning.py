@@ -8,6 +8,7 @@ from det_files.models import load_model
 from det_files.training import build_trainer
 from det_files.training_arguments import make_training_arguments
 from det_files.tuning.methods import apply_tuning
+from det_files.tuning.virtual_tokens import reserved_positions
 
 
 def fine_tune(kind: str) -> None:
@@ -24,7 +25,13 @@ def fine_tune(kind: str) -> None:
             args.training, args.deepspeed, core.output_dir, core.on_cpu, kind
         )
         model, tokenizer = load_model(args.model, args.load_dtype, training_args.seed, kind)
-        data = load_data(args.data, tokenizer, model.config, training_args.seed)
+        data = load_data(
+            args.data,
+            tokenizer,
+            model.config,
+            training_args.seed,
+            **reserved_positions(args.tuning, kind),
+        )
         core.agree_on("data", data.fingerprint())  # hosts tokenize at their own pace
         model = apply_tuning(
             model, args.tuning, tokenizer, training_args.seed, args.float32_adapters

@@ -98,8 +98,10 @@ class _ModelForward:
         chosen = supervised(labels)
         targets = labels.roll(-1, dims=1)[chosen]
         if self._head is None:
+            if self._model.config.is_encoder_decoder:
+                chosen = chosen[:, :-1]  # a decoder does not read the last token that it learns
             logits = self._original(*args, **self._kept(chosen), **inputs)["logits"]
-            if logits.shape[:2] == labels.shape:  # all of them came
+            if logits.shape[:2] == chosen.shape:  # all of them came
                 logits = logits[chosen]
             found = _of_logits(logits.reshape(-1, logits.shape[-1]), targets, LogitScaling())
         else:

@@ -126,6 +126,8 @@ def load_model(
     auto_class = getattr(transformers, _CLASSES[kind])
     if args.quantization == "nf4":
         options |= quantized_loading(torch_dtype)
+    if kind == CAUSAL and args.gguf_file is None:
+        _check_is_decoder(args)
     with _explained(args):
         if args.model_name_or_path is None:
             config = transformers.AutoConfig.from_pretrained(
@@ -137,11 +139,33 @@ def load_model(
     if args.quantization == "nf4":
         check_quantized(model)
     _check_range(model, args)
+    if kind == SEQ2SEQ:
+        _check_start(model, args)
     extended = args.tokenizer_name is not None
     fit_vocabulary(model, len(tokenizer), f"{SECTION}.tokenizer_name", extended)
     # The key/value cache is of no use in training, and activation checkpointing forbids it.
     model.config.use_cache = False
     return model, tokenizer
+
+
+def _check_is_decoder(args: ModelArguments) -> None:
+    """Refuses BART and its like, of which transformers would load the bare decoder.
+
+    It is the configuration on disk that tells: such a decoder changes its own copy.
+    """
+    import transformers
+
+    named = args.model_name_or_path is not None
+    with _explained(args):
+        config = transformers.AutoConfig.from_pretrained(
+            args.source,
+            trust_remote_code=args.trust_remote_code,
+            **({"revision": args.model_revision} if named else {}),
+        )
+    if config.is_encoder_decoder:
+        key = "model_name_or_path" if named else "config_name_or_path"
+        reason = f"{args.source} is an encoder-decoder model: use det_files.run_seq2seq"
+        raise ConfigError(Fault(f"{SECTION}.{key}", reason))
 
 
 def _weights(args: ModelArguments) -> dict[str, Any]:
@@ -212,6 +236,19 @@ def explain_load_error(source: str, error: Exception) -> str:
         f"once (`HF_HOME=/shared/hf hf download {source}`) and set HF_HOME to the same place in "
         "environment.environment_variables; HF_HOME is honoured"
     )
+
+
+def _check_start(model: PreTrainedModel, args: ModelArguments) -> None:
+    """Refuses an encoder-decoder whose configuration does not say what its decoder begins with."""
+    if model.config.model_type == "mbart":
+        return  # the language that its tokenizer writes last
+    if getattr(model.config, "decoder_start_token_id", None) is None:
+        key = "model_name_or_path" if args.model_name_or_path else "config_name_or_path"
+        reason = (
+            f"the configuration of {args.source} has no decoder_start_token_id; T5's is its "
+            "pad_token_id, BART's its eos_token_id: add it to config.json"
+        )
+        raise ConfigError(Fault(f"{SECTION}.{key}", reason))
 
 
 def _check_range(model: PreTrainedModel, args: ModelArguments) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from det_files.args import RunArgs, RunFacts
-from det_files.combinations import check_combinations, with_weight_update
+from det_files.combinations import check_combinations, check_kind, with_weight_update
 from det_files.data.arguments import DataArguments, longest_output
 from det_files.data.reading import read_data_arguments
 from det_files.deepspeed_config import (
@@ -98,9 +98,9 @@ def resolve(
     drawn = sample(sections | {"deepspeed_config": raw.get("deepspeed_config")}, rng)
     model, data, tuning, given = _read_sections(drawn, facts.kind, Faults())
     training = with_defaults(given, model.dtype, faults)
-    if training.get("predict_with_generate"):
+    if training.get("predict_with_generate") and training.get("generation_max_length") is None:
         # transformers' own default is 20 tokens.
-        training.setdefault("generation_max_length", longest_output(data))
+        training["generation_max_length"] = longest_output(data)
     check_training_arguments(training, faults)
     output_dir = training.get("output_dir")
     if isinstance(output_dir, str) and (reason := why_not_writable(context / output_dir)):
@@ -111,6 +111,7 @@ def resolve(
             check_grid("hyperparameters", hyperparameters, faults)
     deepspeed = _deepspeed(raw, drawn, model, training, facts, context, faults)
     check_combinations(model, tuning, training, deepspeed, faults)
+    check_kind(facts.kind, data, faults)
     if faults.found:
         return None
     training = with_weight_update(training, tuning)

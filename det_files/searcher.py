@@ -11,6 +11,7 @@ from det_files.schema import Field, check_value, show
 _COMMON = {"name", "metric", "smaller_is_better", "source_trial_id", "source_checkpoint_uuid"}
 # Those of evaluation/text_metrics.py.
 _GENERATED = ("eval_rouge1", "eval_rouge2", "eval_rougeL", "eval_bleu", "eval_exact_match")
+_GROWING = ("eval_token_accuracy", *_GENERATED)
 _HALVING = {"max_trials", "max_time", "time_metric", "max_length", "divisor", "stop_once"}
 # name -> (keys it may have, keys it must have), as in Determined's published schemas (0.38).
 SEARCHERS: dict[str, tuple[set[str], set[str]]] = {
@@ -103,6 +104,10 @@ def _check_metric(searcher: Mapping[str, Any], training: Mapping[str, Any], faul
     elif metric not in reported:
         hint = did_you_mean(metric, reported)
         faults.add("searcher.metric", f"{metric} is not among {', '.join(reported)}{hint}")
+    elif metric in _GROWING and searcher.get("smaller_is_better") is None:
+        # Determined's default is true: the worst trial, or checkpoint, would be the best.
+        reason = f"{metric} grows as the model gets better: say smaller_is_better: false"
+        faults.add("searcher.smaller_is_better", reason)
 
 
 def _check_length(searcher: Mapping[str, Any], training: Mapping[str, Any], faults: Faults) -> None:

@@ -12,7 +12,7 @@ from det_files.faults import ConfigError, Fault, Faults
 from det_files.models import CAUSAL, SEQ2SEQ
 from det_files.quantization import REQUIREMENT as BITSANDBYTES
 from det_files.schema import check_mapping
-from det_files.training_fields import training_fields
+from det_files.training_fields import GENERATING, training_fields
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
@@ -58,6 +58,11 @@ def read_training_arguments(
     path: str, mapping: Mapping[str, Any], faults: Faults, kind: str = CAUSAL
 ) -> dict[str, Any]:
     """The checked values that were given; defaults come later, when the rest is known."""
+    if kind != SEQ2SEQ:
+        for key in set(GENERATING) & set(mapping):
+            reason = "is of encoder-decoder models: det_files.run_seq2seq has it"
+            faults.add(f"{path}.{key}", reason)
+        mapping = {key: value for key, value in mapping.items() if key not in GENERATING}
     return check_mapping(path, mapping, training_fields(kind), faults)
 
 
@@ -123,6 +128,7 @@ def check_training_arguments(values: Mapping[str, Any], faults: Faults) -> None:
                 f"load_best_model_at_end needs a multiple of eval_steps {values['eval_steps']}, "
                 f"got {values['save_steps']}",
             )
+    _check_generation(values, faults)
     if values.get("hub_token"):
         faults.add(
             f"{SECTION}.hub_token",
@@ -145,6 +151,17 @@ def check_training_arguments(values: Mapping[str, Any], faults: Faults) -> None:
         faults.add(f"{SECTION}.train_sampling_strategy", reason)
     if values.get("fsdp"):
         faults.add(f"{SECTION}.fsdp", "not supported here: use deepspeed_config, stage 3")
+
+
+def _check_generation(values: Mapping[str, Any], faults: Faults) -> None:
+    """Notes arguments of generation within evaluations that nothing would come of."""
+    first, *others = GENERATING
+    if not values.get(first):
+        for key in others:
+            if values.get(key) is not None:
+                faults.add(f"{SECTION}.{key}", f"has no effect without {first}: true")
+    elif values["eval_strategy"] == "no":
+        faults.add(f"{SECTION}.{first}", 'has no effect with eval_strategy "no"')
 
 
 def _is_multiple(number: Any, of: Any) -> bool:

@@ -40,7 +40,7 @@ _MINIMUM = {
     "generation_max_length": 1,
     "generation_num_beams": 1,
 }
-_GENERATING = ("predict_with_generate", "generation_max_length", "generation_num_beams")
+GENERATING = ("predict_with_generate", "generation_max_length", "generation_num_beams")
 _EXCLUSIVE_MINIMUM = {"num_train_epochs": 0, "logging_steps": 0, "eval_steps": 0, "save_steps": 0}
 
 
@@ -72,7 +72,7 @@ def training_fields(kind: str = CAUSAL) -> dict[str, Field]:
     found = _fields_of_class(tree, "TrainingArguments", enums)
     if kind == SEQ2SEQ:
         more = _fields_of_class(_source("training_args_seq2seq"), "Seq2SeqTrainingArguments", enums)
-        found |= {name: more[name] for name in _GENERATING}
+        found |= {name: more[name] for name in GENERATING}
     if "learning_rate" not in found:
         raise RuntimeError(f"transformers {transformers_version()}: no fields in training_args.py")
     return found

@@ -13,6 +13,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from det_files.faults import ConfigError, Fault
+from det_files.tuning.targets import shared_tables
 
 if TYPE_CHECKING:
     from torch import nn
@@ -44,6 +45,13 @@ def fit_vocabulary(model: PreTrainedModel, tokens: int, where: str, extended: bo
     """
     rows = embedded_tokens(model)
     if tokens <= rows:
+        if extended:
+            logger.info(
+                "tokenizer: its %d tokens find place in the model's %d rows, which stay as they "
+                "are: what stood for padding or for another token stands for a new one",
+                tokens,
+                rows,
+            )
         return
     if not extended:
         reason = f"the tokenizer has {tokens} tokens and {model.config.name_or_path} embeds {rows}"
@@ -53,12 +61,16 @@ def fit_vocabulary(model: PreTrainedModel, tokens: int, where: str, extended: bo
     tables = {id(table): table for table in both if table is not None}
     for table in tables.values():
         _set_new_rows(table, rows)
-    names = ", ".join(_names(model, tables))
+    names = _names(model, tables)
+    if any(shared_tables(model, name) for name in names):
+        trained = "only method: full trains them, since encoder and decoder share one table"
+    else:
+        trained = f"adapters leave them so, unless modules_to_save names {', '.join(names)}"
     logger.warning(
         "tokenizer: %d tokens are new to the model; their embeddings begin as the mean of the "
-        "others. Adapters leave them so, unless modules_to_save names %s",
+        "others; %s",
         tokens - rows,
-        names,
+        trained,
     )
 
 

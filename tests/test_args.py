@@ -11,6 +11,7 @@ from det_files.args import RunArgs, RunFacts
 from det_files.deepspeed_config import merge
 from det_files.experiment import parse_yaml, to_yaml
 from det_files.faults import ConfigError, Faults
+from det_files.models import CAUSAL, SEQ2SEQ
 from det_files.resolution import resolve
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -328,3 +329,20 @@ def test_on_a_cluster_literals_stay_literals(monkeypatch: pytest.MonkeyPatch) ->
     args = from_cli("--max_steps", "3")
     assert args.deepspeed is not None and args.deepspeed["scheduler"] == scheduler
     assert (args.facts.name, args.training["max_steps"]) == ("n", 3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "module", "what"),
+    [
+        (CAUSAL, "det_files.run_clm", "a causal language model"),
+        (SEQ2SEQ, "det_files.run_seq2seq", "an encoder-decoder model"),
+    ],
+)
+def test_help_is_that_of_the_entrypoint(
+    kind: str, module: str, what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        RunArgs.from_cluster_or_cli(["--help"], kind)
+    shown = capsys.readouterr().out
+    assert f"usage: python -m {module} " in shown
+    assert f"Fine-tunes {what}." in " ".join(shown.split())

@@ -9,6 +9,7 @@ import pytest
 
 from det_files.args import RunArgs, RunFacts
 from det_files.faults import ConfigError
+from det_files.models import CAUSAL, SEQ2SEQ
 from det_files.resolution import resolve_or_raise
 
 ROOT = Path(__file__).parent.parent
@@ -17,15 +18,15 @@ NF4 = {"quantization": "nf4"}
 LOW_BIT = {"optim": "adamw_torch_8bit"}
 
 
-def resolve(**sections: Any) -> RunArgs:
+def resolve(kind: str = CAUSAL, **sections: Any) -> RunArgs:
     hyperparameters = {
         "model_arguments": MODEL | sections.pop("model", {}),
-        "data_arguments": {"sources": [{"path": "data/quickstart"}]},
+        "data_arguments": {"sources": [{"path": "data/quickstart"}]} | sections.pop("data", {}),
         "tuning_arguments": sections.pop("tuning", {}),
         "training_arguments": {"max_steps": 2} | sections.pop("training", {}),
         **sections,
     }
-    return resolve_or_raise(hyperparameters, [], RunFacts(), ROOT)
+    return resolve_or_raise(hyperparameters, [], RunFacts(kind=kind), ROOT)
 
 
 def stage(number: str) -> str:
@@ -133,3 +134,45 @@ def test_stochastic_updates_keep_weights_in_bfloat16(method: str) -> None:
     given = LOW_BIT | {"optim_args": "block_size=128"}
     args = resolve(tuning={"weight_update": "stochastic"}, training=given)
     assert args.training["optim_args"] == "block_size=128,bf16_stochastic_round=True"
+
+
+def test_blocks_and_languages_are_of_one_kind_of_model_each() -> None:
+    blocks = {"data": {"packing": "blocks"}}
+    assert resolve(**blocks).data.packing == "blocks"
+    with pytest.raises(
+        ConfigError, match=r"data_arguments\.packing: an encoder-decoder's rows are"
+    ):
+        resolve(SEQ2SEQ, **blocks)
+    language = {"data": {"target_language": "ja_XX"}}
+    assert resolve(SEQ2SEQ, **language).data.target_language == "ja_XX"
+    with pytest.raises(ConfigError, match="target_language: has no effect but with det_files"):
+        resolve(**language)
+
+
+GENERATING = {"predict_with_generate": True}
+
+
+@pytest.mark.parametrize(
+    ("kind", "training", "fault"),
+    [
+        (SEQ2SEQ, {"generation_num_beams": 4}, "num_beams: has no effect without predict_with_"),
+        (SEQ2SEQ, {"generation_max_length": 9}, "max_length: has no effect without predict_with_"),
+        (SEQ2SEQ, GENERATING | {"eval_strategy": "no"}, 'has no effect with eval_strategy "no"'),
+        (
+            CAUSAL,
+            GENERATING,
+            "predict_with_generate: is of encoder-decoder models: det_files.run_s",
+        ),
+    ],
+)
+def test_generation_that_would_not_happen(kind: str, training: dict[str, Any], fault: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolve(kind, training=training)
+    (found,) = caught.value.faults
+    assert fault in str(found)
+
+
+@pytest.mark.parametrize("said", [{}, {"generation_max_length": None}])
+def test_answers_in_evaluations_are_as_long_as_outputs(said: dict[str, None]) -> None:
+    args = resolve(SEQ2SEQ, training=GENERATING | said, data={"max_output_tokens": 70})
+    assert args.training["generation_max_length"] == 70

@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from det_files.faults import ConfigError
-from det_files.models import ModelArguments, load_model, load_tokenizer
+from det_files.models import SEQ2SEQ, ModelArguments, load_model, load_tokenizer
+from tiny import make_model
 
 SECTION = "ConfigError: hyperparameters.model_arguments"
 
@@ -213,3 +214,39 @@ def test_attention_is_the_one_that_was_asked_for(tiny_model: Path) -> None:
     assert model.config._attn_implementation == "eager"
     default = AutoModelForCausalLM.from_pretrained(tiny_model).config._attn_implementation
     assert load_model(arguments(tiny_model))[0].config._attn_implementation == default
+
+
+@pytest.mark.parametrize("architecture", ["bart", "mbart", "t5"])
+@pytest.mark.parametrize("key", ["model_name_or_path", "config_name_or_path"])
+def test_an_encoder_decoder_is_no_causal_model(tmp_path: Path, architecture: str, key: str) -> None:
+    """transformers would load BART's decoder alone, without a word."""
+    directory = make_model(tmp_path / "model", architecture)
+    args = ModelArguments(**{key: str(directory)}, tokenizer_name=str(directory), dtype="float32")
+    assert fault(args) == (
+        f"{SECTION}.{key}: {directory} is an encoder-decoder model: use det_files.run_seq2seq"
+    )
+    load_model(args, kind=SEQ2SEQ)
+
+
+def test_a_bare_decoder_is_a_causal_model(tmp_path: Path) -> None:
+    directory = make_model(tmp_path / "model", "bart")
+    decoder = AutoModelForCausalLM.from_pretrained(directory)
+    shutil.copytree(directory, tmp_path / "decoder")
+    decoder.save_pretrained(tmp_path / "decoder")
+    model, _ = load_model(arguments(tmp_path / "decoder"))
+    assert type(model).__name__ == "BartForCausalLM"
+
+
+@pytest.mark.parametrize("architecture", ["t5", "mbart"])
+def test_a_decoder_must_know_where_it_begins(tmp_path: Path, architecture: str) -> None:
+    directory = make_model(tmp_path, architecture)
+    config = json.loads((directory / "config.json").read_text())
+    del config["decoder_start_token_id"]
+    (directory / "config.json").write_text(json.dumps(config))
+    if architecture == "mbart":  # it begins with a language
+        load_model(arguments(directory), kind=SEQ2SEQ)
+        return
+    with pytest.raises(ConfigError) as caught:
+        load_model(arguments(directory), kind=SEQ2SEQ)
+    text = f"model_name_or_path: the configuration of {directory} has no decoder_start_token_id"
+    assert text in str(caught.value)

@@ -39,6 +39,11 @@ CASES: dict[str, dict[str, Any]] = {
         "training_arguments__optim": "adamw_bnb_8bit",
     },
     "ddp, p_tuning": {"tuning_arguments": {"method": "p_tuning", "num_virtual_tokens": 4}},
+    "ddp, stochastic lora": {
+        "model_arguments__dtype": "bfloat16",
+        "tuning_arguments": {"method": "lora", "weight_update": "stochastic"},
+        "training_arguments__optim": "adamw_torch_8bit",
+    },
     "stage 3, prompt": {
         "deepspeed_config": "ds_configs/ds_config_stage_3.json",
         "tuning_arguments": {"method": "prompt", "num_virtual_tokens": 4},

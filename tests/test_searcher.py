@@ -97,9 +97,23 @@ def test_a_metric_needs_an_evaluation() -> None:
     # A single trial is compared with nothing.
     assert faults_of(SINGLE, eval_strategy="no") == []
     assert reported_metrics({"eval_strategy": "epoch"})[0] == "eval_loss"
-    rouge = SINGLE | {"metric": "eval_rougeL"}
+    rouge = SINGLE | {"metric": "eval_rougeL", "smaller_is_better": False}
     assert faults_of(rouge, predict_with_generate=True) == []
     assert "eval_rougeL is not among" in faults_of(rouge)[0]
+
+
+@pytest.mark.parametrize("name", SEARCHERS)
+@pytest.mark.parametrize("metric", ["eval_rouge1", "eval_bleu", "eval_token_accuracy"])
+def test_a_metric_that_grows_says_so(name: str, metric: str) -> None:
+    given = {"max_trials": 4, "num_rungs": 2, "max_time": 100, "time_metric": "batches"}
+    allowed, _ = SEARCHERS[name]
+    searcher = {"name": name, "metric": metric} | {k: v for k, v in given.items() if k in allowed}
+    assert faults_of(searcher, predict_with_generate=True) == [
+        f"searcher.smaller_is_better: {metric} grows as the model gets better: say "
+        "smaller_is_better: false"
+    ]
+    for said in (False, True):
+        assert faults_of(searcher | {"smaller_is_better": said}, predict_with_generate=True) == []
 
 
 @pytest.mark.parametrize(

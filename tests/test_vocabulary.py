@@ -1,6 +1,7 @@
 """Extended vocabularies: new rows are the mean, trained where asked for, saved and merged."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,11 @@ import torch
 from in_process import run_here
 from transformers import AutoTokenizer
 
-from det_files.models import ModelArguments, load_model
+from det_files.faults import ConfigError
+from det_files.models import SEQ2SEQ, ModelArguments, load_model
 from det_files.tuning.adapters import load_adapter
+from det_files.tuning.arguments import TuningArguments
+from det_files.tuning.methods import apply_tuning
 from tiny import make_model
 
 WORDS = ["今日は", "天気", "你好", "世界", "🌸"]
@@ -47,6 +51,48 @@ def test_new_rows_are_the_mean_of_the_others(
     assert same == tied
     assert "5 tokens are new to the model" in caplog.text
     assert "modules_to_save names embed_tokens, lm_head" in caplog.text
+
+
+def test_rows_that_are_there_are_left_as_they_are_and_that_is_said(
+    tmp_path: Path, extended: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory = make_model(tmp_path, vocab_size=448)
+    before, _ = load_model(ModelArguments(str(directory), dtype="float32"))
+    with caplog.at_level(logging.INFO):
+        args = ModelArguments(str(directory), tokenizer_name=str(extended), dtype="float32")
+        model, _ = load_model(args)
+    assert model.get_input_embeddings().weight.equal(before.get_input_embeddings().weight)
+    assert (
+        "its 389 tokens find place in the model's 448 rows, which stay as they are" in caplog.text
+    )
+
+
+@pytest.mark.parametrize("architecture", ["t5", "bart"])
+def test_a_table_of_encoder_and_decoder_is_trained_as_a_whole_or_not(
+    tmp_path: Path, extended: Path, architecture: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory = make_model(tmp_path, architecture)
+    args = ModelArguments(str(directory), tokenizer_name=str(extended), dtype="float32")
+    model, tokenizer = load_model(args, kind=SEQ2SEQ)
+    assert "only method: full trains them" in caplog.text
+    assert "modules_to_save" not in caplog.text
+    for name in ("shared", "embed_tokens", "lm_head"):
+        tuning = TuningArguments(method="lora", modules_to_save=[name])
+        with pytest.raises(ConfigError, match=r"decoder\.embed_tokens, and its copy would be tr"):
+            apply_tuning(model, tuning, tokenizer)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_each_module_that_is_saved_has_a_gradient(tmp_path: Path, tied: bool) -> None:
+    directory = make_model(tmp_path, tie_word_embeddings=tied)
+    model, tokenizer = load_model(ModelArguments(str(directory), dtype="float32"))
+    tuning = TuningArguments(method="lora", modules_to_save=["embed_tokens", "lm_head"])
+    tuned: Any = apply_tuning(model, tuning, tokenizer)
+    ids = torch.tensor([[5, 6, 7]])
+    tuned(input_ids=ids, labels=ids).loss.backward()
+    saved = {n: p for n, p in tuned.named_parameters() if "modules_to_save" in n}
+    assert len(saved) == 2
+    assert all(p.grad is not None and p.grad.any() for p in saved.values())
 
 
 def test_texts_of_any_script_come_back_byte_for_byte(extended: Path, tiny_model: Path) -> None:

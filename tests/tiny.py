@@ -136,6 +136,28 @@ def make_tokenizer(directory: Path) -> Path:
     return directory
 
 
+def mbart_tokenizer(name: str = "MBartTokenizer", **languages: str) -> Any:
+    """A tokenizer of mBART's, or of mBART-50's, with few words and all of their languages."""
+    import transformers
+
+    words = "▁the ▁red ▁cat ▁dog ▁sees ▁a ▁small ▁ t h e r d c a o g s m l".split()
+    special = [(token, 0.0) for token in ("<s>", "<pad>", "</s>", "<unk>")]
+    pieces = [*words, *"0123456789"]
+    vocabulary = special + [(piece, -1.0 - n / 10) for n, piece in enumerate(pieces)]
+    return getattr(transformers, name)(vocab=vocabulary, **({"src_lang": "en_XX"} | languages))
+
+
+def make_mbart(directory: Path, name: str = "MBartTokenizer") -> Path:
+    """A random mBART with that tokenizer; its decoder starts as the tokenizer has it."""
+    start = 2 if name == "MBart50Tokenizer" else None
+    ids = {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2, "forced_eos_token_id": 2}
+    make_model(directory, "mbart", vocab_size=128, decoder_start_token_id=start, **ids)
+    for file in directory.glob("*token*"):
+        file.unlink()
+    mbart_tokenizer(name).save_pretrained(directory)
+    return directory
+
+
 def make_model(directory: Path, architecture: str = "llama", seed: int = 1, **changes: Any) -> Path:
     """A random float32 model of the architecture, with the tiny tokenizer beside it."""
     import torch
@@ -161,4 +183,17 @@ def make_data(directory: Path, train: int = 40, val: int | None = 11, test: int 
             for _ in range(count):
                 row = {"input": sentence(rng, 2, 12), "output": sentence(rng, 1, 9)}
                 stream.write(json.dumps(row) + "\n")
+    return directory
+
+
+def make_echoes(directory: Path) -> Path:
+    """Most answers are alike, so that a tiny model soon gives some that are right."""
+    for split, count in (("train", 24), ("val", 7)):
+        (directory / split).mkdir(parents=True)
+        rows = [
+            {"input": f"cat {i}", "output": "the red cat sees" if i % 4 else "the small dog"}
+            for i in range(count)
+        ]
+        text = "".join(f"{json.dumps(row)}\n" for row in rows)
+        (directory / split / "rows.jsonl").write_text(text)
     return directory

@@ -19,30 +19,45 @@ from pathlib import Path
 logger = logging.getLogger(__name__)
 
 # Builds take some minutes; another host, whose processes are not seen here, may be at one.
-_SUSPICIOUS_S = 60.0
 _ABANDONED_S = 600.0
+_LOOK_EVERY_S = 5.0
 
 
 def release_abandoned_locks() -> None:
-    """Removes locks that no process here holds and that are older than a build; warns of younger.
+    """Removes locks that no process here holds, once they are older than a build.
 
+    Until then they are watched: a trial that is restarted right after it was killed finds its own
+    lock seconds old. Locks that a process here holds are left to DeepSpeed, which waits for them.
     To be called by one rank of a host, before an operator is asked for.
     """
     for lock in _locks():
         with suppress(OSError):  # released, or another user's
-            age = time.time() - lock.stat().st_mtime
-            if age < _SUSPICIOUS_S or _is_held(lock):
-                continue
-            if age > _ABANDONED_S:
-                lock.unlink()
-                logger.warning("removed %s, which a killed build had left", lock)
-            else:
-                logger.warning(
-                    "%s is %.0f s old and held by no process here: DeepSpeed waits until it is "
-                    "gone; unless another host is building, remove it",
-                    lock,
-                    age,
-                )
+            _release(lock)
+
+
+def _release(lock: Path) -> None:
+    """Returns when the lock is removed or held here.
+
+    Raises:
+        OSError: it is gone, or cannot be removed.
+    """
+    told = False
+    while not _is_held(lock):
+        age = time.time() - lock.stat().st_mtime
+        if age > _ABANDONED_S:
+            lock.unlink()
+            logger.warning("removed %s, which a killed build had left", lock)
+            return
+        if not told:
+            logger.warning(
+                "%s is %.0f s old and held by no process here: it is removed at %.0f s, if no "
+                "other host has finished building by then",
+                lock,
+                age,
+                _ABANDONED_S,
+            )
+            told = True
+        time.sleep(_LOOK_EVERY_S)
 
 
 def _locks() -> Iterator[Path]:

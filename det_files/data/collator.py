@@ -89,19 +89,20 @@ class SourceTargetCollator:
     """Pads what the encoder reads and what the decoder learns, each by itself.
 
     The decoder's first token is `decoder_start`, or where that is None a target's own last one
-    (mBART's language). Labels have one place more than targets, in front, so that they stand one
-    before the position that predicts them, as a causal model's do.
+    (mBART's language); a target's last token is predicted, and not read: T tokens need no more than
+    T positions. Labels have one place more than targets, in front, so that they stand one before
+    the position that predicts them, as a causal model's do.
     """
 
     pad_token_id: int
     decoder_start: int | None
 
     def __call__(self, items: Sequence[Item]) -> Batch:
-        """input_ids, attention_mask [n, S]; decoder_input_ids, labels [n, T + 1]; items [n]."""
+        """input_ids, attention_mask [n, S]; decoder_input_ids [n, T], labels [n, T + 1], items."""
         rows, item_of = _rows(items)
         sources = [row["input_ids"][row["labels"] == IGNORED] for row in rows]
         targets = [row["labels"][row["labels"] != IGNORED] for row in rows]
-        read = [torch.cat([self._start(target), target]) for target in targets]
+        read = [torch.cat([self._start(target), target[:-1]]) for target in targets]
         learned = [torch.cat([torch.tensor([IGNORED]), target]) for target in targets]
         return {
             "input_ids": _padded(sources, self.pad_token_id),

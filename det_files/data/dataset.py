@@ -15,6 +15,7 @@ import numpy as np
 
 from det_files.data.arguments import BLOCKS, SECTION, DataArguments, SourceArguments
 from det_files.data.examples import Examples, Part, Rows, TextBlocks
+from det_files.data.languages import set_languages
 from det_files.data.mixture import MixtureOrder
 from det_files.data.sources import Split, open_source
 from det_files.data.split_tokens import Bound, split_tokens, tokenizer_fingerprint
@@ -59,17 +60,21 @@ def load_data(
     tokenizer: PreTrainedTokenizerBase,
     model_config: PretrainedConfig | None = None,
     seed: int = 42,
+    *,
+    reserved: int = 0,
+    reserved_of_target: int = 0,
 ) -> TrainingData:
     """Reads, templates and tokenizes, or takes what the token cache has of it; logs counts.
 
-    `model_config` gives the number of positions that an example must fit; `seed` chooses the rows
-    of val where a source has none.
+    `model_config` gives the number of positions that an example must fit, `reserved` those of them
+    that it must leave free (of an encoder-decoder the encoder's, and `reserved_of_target` the
+    decoder's); `seed` chooses the rows of val where a source has none.
 
     Raises:
         ConfigError: a source is not there; rows are bad, too long, or hold nothing to learn; a
             split has no rows. The faults of all sources come at once.
     """
-    loader = _Loader(args, tokenizer, model_config, seed)
+    loader = _Loader(args, tokenizer, model_config, seed, reserved, reserved_of_target)
     weights = args.weights()
     train: list[Part] = []
     val: list[Part] = []
@@ -120,20 +125,17 @@ class _Loader:
         tokenizer: PreTrainedTokenizerBase,
         model_config: PretrainedConfig | None,
         seed: int,
+        reserved: int,
+        reserved_of_target: int,
     ) -> None:
         self.faults = Faults()
         self.separate = bool(getattr(model_config, "is_encoder_decoder", False))
         self._args = args
         self._tokenizer = tokenizer
-        self._positions = _positions(model_config)
+        self._bound = _bound(_positions(model_config), reserved, reserved_of_target, args.too_long)
         self._seed = seed
         # Set here, for all that tokenizes: its tokens and the cache's key depend on it.
-        for name, language in (
-            ("src_lang", args.source_language),
-            ("tgt_lang", args.target_language),
-        ):
-            if language is not None:
-                setattr(tokenizer, name, language)
+        set_languages(tokenizer, args)
         self._cache = TokenCache(args.cache_dir)
         described = json.dumps(tokenizer_fingerprint(tokenizer), sort_keys=True)
         self._fingerprint = hashlib.sha256(described.encode("utf-8")).hexdigest()
@@ -186,8 +188,8 @@ class _Loader:
 
     def _tokens(self, split: Split, limit: int | None, template: Template) -> Entry:
         args = self._args
-        bound = Bound(self._positions, too_long=args.too_long)
-        if args.packing == BLOCKS and args.block_size < (self._positions or 2**62):
+        bound = self._bound
+        if args.packing == BLOCKS and (bound.tokens is None or args.block_size < bound.tokens):
             bound = Bound(args.block_size, "a block of {} tokens (block_size)", args.too_long)
         return split_tokens(split, limit, template, self._fingerprint, bound, self._cache)
 
@@ -214,12 +216,13 @@ class _Loader:
 
     def _blocks(self, split: Split, entry: Entry, numbers: np.ndarray | None) -> TextBlocks:
         """Blocks no longer than the model's positions, or a fault where that was not asked for."""
-        size, positions = self._args.block_size, self._positions
+        size, positions = self._args.block_size, self._bound.tokens
         blocks = TextBlocks(entry, size, numbers)
         longest = int(blocks.lengths.max(initial=0))
         if positions is None or longest <= positions:
             return blocks
-        reason = f"blocks of {longest} tokens are longer than the model's {positions} positions"
+        whose = self._bound.whose.format(positions)
+        reason = f"blocks of {longest} tokens are longer than {whose}"
         if self._args.too_long == "error":
             raise ConfigError(Fault(split.section, f"{reason}: lower block_size"))
         logger.warning("data: %s, %s: %s and are made shorter", split.section, split.name, reason)
@@ -239,6 +242,21 @@ class _NoRows:
 def _positions(config: PretrainedConfig | None) -> int | None:
     value = getattr(config, "max_position_embeddings", None)
     return int(value) if isinstance(value, int) and value > 0 else None
+
+
+def _bound(positions: int | None, reserved: int, reserved_of_target: int, too_long: str) -> Bound:
+    if positions is None:
+        return Bound(too_long=too_long)
+    free = (positions - reserved, positions - reserved_of_target)
+    if min(free) < 1:
+        reason = f"none of the model's {positions} positions is left for an example"
+        raise ConfigError(
+            Fault(f"{SECTION}.sources", f"{reason} ({positions - min(free)} reserved)")
+        )
+    whose = "the model's {} positions"
+    if min(free) < positions:
+        whose = f"the {min(free)} of the model's {positions} positions that virtual tokens leave"
+    return Bound(free[0], whose, too_long, free[1])
 
 
 def describe(split: str, examples: Examples) -> dict[str, Any]:

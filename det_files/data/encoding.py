@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 class EncodedRow:
     """A row's tokens [S] and which are learned [S]; or `problem`, where it cannot be rendered.
 
-    `separate` says that what is learned is a sequence of its own, behind the other one.
+    `separate` says that what is learned is a sequence of its own, behind the other one; `tails` are
+    the special tokens that then end either of the two.
     """
 
     tokens: list[int] = field(default_factory=list)
@@ -34,23 +35,40 @@ class EncodedRow:
     output_cut: bool = False
     problem: str = ""
     separate: bool = False
+    tails: tuple[int, int] = (0, 0)
+
+    @property
+    def lengths(self) -> tuple[int, int]:
+        """The positions that it needs of a model, and of the decoder of one that has its own."""
+        learned = sum(self.learned) if self.separate else 0
+        return len(self.tokens) - learned, learned
 
     @property
     def length(self) -> int:
-        """The positions that it needs of a model."""
-        learned = sum(self.learned) if self.separate else 0
-        return max(learned, len(self.tokens) - learned)
+        """The positions of its longer side."""
+        return max(self.lengths)
 
-    def cut_to(self, limit: int | None) -> tuple[list[int], list[bool]]:
-        """(tokens, learned) of its first `limit` positions."""
-        if limit is None or self.length <= limit:
-            return self.tokens, self.learned
+    def cut_to(self, limit: int, target_limit: int | None = None) -> tuple[list[int], list[bool]]:
+        """(tokens, learned) of its first `limit` positions.
+
+        Of two sequences each is cut, the second to `target_limit` (default: `limit`), and keeps the
+        special tokens that end it: mBART's decoder begins with the last of them.
+        """
         if not self.separate:
             return self.tokens[:limit], self.learned[:limit]
-        border = self.learned.index(True)
-        tokens = self.tokens[:border][:limit] + self.tokens[border:][:limit]
-        learned = self.learned[:border][:limit] + self.learned[border:][:limit]
-        return tokens, learned
+        border, _ = self.lengths
+        source = _cut_before(self.tokens[:border], self.tails[0], limit)
+        target_limit = limit if target_limit is None else target_limit
+        target = _cut_before(self.tokens[border:], self.tails[1], target_limit)
+        return source + target, [False] * len(source) + [True] * len(target)
+
+
+def _cut_before(tokens: list[int], tail: int, limit: int) -> list[int]:
+    """At most `limit` tokens, the last `tail` of them among these."""
+    if len(tokens) <= limit:
+        return tokens
+    kept = max(limit - tail, 0)
+    return (tokens[:kept] + tokens[len(tokens) - tail :])[: max(limit, 0)]
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ target's behind them, all of them learned. The collator takes the two apart agai
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import takewhile
 
 from det_files.data.arguments import SourceArguments
 from det_files.data.encoding import EncodedRow, token_ids
@@ -22,10 +23,12 @@ class SourceTargetEncoder:
         """`source` has the limits, which count special tokens, too; `template` the formats."""
         self._template = template
         self._tokenizer = template.tokenizer
+        self._special = frozenset(self._tokenizer.all_special_ids)
         around = len(token_ids(self._tokenizer, [""], add_special_tokens=True)[0])
         # One more for the end token of tokenizers that write none.
         self._input_limit = max(1, (source.max_input_tokens or 2**62) - around)
         self._output_limit = max(1, (source.max_output_tokens or 2**62) - max(around, 1))
+        self._longest_tail = max(around, 1)
 
     def encode(self, rows: Sequence[Row]) -> list[EncodedRow]:
         """Pairs as tokens, in their order."""
@@ -40,6 +43,7 @@ class SourceTargetEncoder:
                 input_cut=input_cut,
                 output_cut=output_cut,
                 separate=True,
+                tails=(self._tail(source), self._tail(target)),
             )
             for source, target, (_, input_cut), (_, output_cut) in zip(
                 read, learned, sources, targets, strict=True
@@ -50,6 +54,11 @@ class SourceTargetEncoder:
         """What the encoder reads of a row."""
         text, _ = self._source(row)
         return token_ids(self._tokenizer, [text], add_special_tokens=True)[0]
+
+    def _tail(self, tokens: list[int]) -> int:
+        """How many special tokens end a side: an end token, mBART's language."""
+        last = tokens[-self._longest_tail :]
+        return len(list(takewhile(self._special.__contains__, reversed(last))))
 
     def _source(self, row: Row) -> tuple[str, bool]:
         text, was_cut = cut(row["input"], self._input_limit, self._tokenizer)

@@ -32,12 +32,20 @@ _BATCH_CHARACTERS = 2_000_000
 class Bound:
     """Tokens that a row may have (None: any number), what sets the bound, and what else happens.
 
-    `too_long` is what becomes of a longer row: cut, drop or error.
+    `too_long` is what becomes of a longer row: cut, drop or error. `target_tokens` is the bound of
+    what a decoder of its own learns, where it is another.
     """
 
     tokens: int | None = None
     whose: str = "the model's {} positions"
     too_long: str = "error"
+    target_tokens: int | None = None
+
+    def is_exceeded_by(self, row: EncodedRow) -> bool:
+        """Whether either side of a row has more tokens."""
+        bounds = (self.tokens, self.target_tokens or self.tokens)
+        pairs = zip(row.lengths, bounds, strict=True)
+        return any(bound is not None and length > bound for length, bound in pairs)
 
 
 @dataclass
@@ -94,7 +102,7 @@ def split_tokens(
         "chat_template": template.chat_template,
         "end_token_id": template.end_token_id,
         "tokenizer": fingerprint,
-        "bound": [bound.tokens, bound.too_long],
+        "bound": [bound.tokens, bound.target_tokens, bound.too_long],
         "separate": template.separate,
         "languages": languages(template.tokenizer),
     }
@@ -223,13 +231,14 @@ class _RowWriter:
             return
         self._counts.inputs_cut += row.input_cut
         self._counts.outputs_cut += row.output_cut
-        limit = self._bound.tokens
-        is_longer = limit is not None and row.length > limit
+        is_longer = self._bound.is_exceeded_by(row)
         if is_longer and self._bound.too_long == "error":
             self._first_longer = self._first_longer or place
             self._longer.append(row.length)
             return
-        tokens, learned = row.cut_to(limit)
+        tokens, learned = row.tokens, row.learned
+        if is_longer and self._bound.tokens is not None:
+            tokens, learned = row.cut_to(self._bound.tokens, self._bound.target_tokens)
         if is_longer and (self._bound.too_long == "drop" or True not in learned[1:]):
             self._counts.dropped += 1
         elif True not in learned[1:]:

@@ -12,14 +12,15 @@ import torch
 from torch.utils.data import Dataset
 
 from det_files.data.tokenization import IGNORED
+from det_files.evaluation.generation import end_ids, search_config, until_end
 from det_files.evaluation.text_metrics import text_scores
 
 
 def generated_scores(trainer: Any, rows: Dataset[Any]) -> dict[str, float]:
     """`text_scores` of what an encoder-decoder in training generates for rows of a dataset.
 
-    `generation_max_length` (tokens) and `generation_num_beams` of its arguments hold; there is no
-    sampling.
+    `generation_max_length` (tokens) and `generation_num_beams` of its arguments hold; the search is
+    otherwise that of `generate_answers`.
     """
     from accelerate.utils import gather_object
 
@@ -42,31 +43,23 @@ def generated_scores(trainer: Any, rows: Dataset[Any]) -> dict[str, float]:
 
 
 def _generate(trainer: Any, rows: list[dict[str, torch.Tensor]]) -> list[str]:
-    args, tokenizer = trainer.args, trainer.processing_class
+    args, model, tokenizer = trainer.args, trainer.model, trainer.processing_class
     batch = trainer.data_collator(rows)
     read = {name: batch[name].to(args.device) for name in ("input_ids", "attention_mask")}
+    beams = args.generation_num_beams or 1
     with torch.no_grad(), trainer.compute_loss_context_manager():
-        found = trainer.model.generate(
+        found = model.generate(
             **read,
-            max_new_tokens=args.generation_max_length,
-            num_beams=args.generation_num_beams or 1,
-            do_sample=False,
-            use_cache=True,  # training switches it off in the model's config
+            generation_config=search_config(model, tokenizer, args.generation_max_length, beams),
             synced_gpus=trainer.is_deepspeed_enabled and trainer.accelerator.num_processes > 1,
-            **_language(tokenizer, _target(rows[0])),
         )
-    return list(tokenizer.batch_decode(found, skip_special_tokens=True))
+    ends = end_ids(model, tokenizer)
+    # The first is the decoder's start, which may be an end token.
+    return [
+        tokenizer.decode(until_end(ids, ends), skip_special_tokens=True)
+        for ids in found[:, 1:].tolist()
+    ]
 
 
 def _target(row: dict[str, torch.Tensor]) -> torch.Tensor:
     return row["labels"][row["labels"] != IGNORED]
-
-
-def _language(tokenizer: Any, target: torch.Tensor) -> dict[str, int]:
-    """What mBART begins with: the language, as its first word (mBART-50) or its start (mBART)."""
-    name = getattr(tokenizer, "tgt_lang", None)
-    if name is None:
-        return {}
-    language = tokenizer.convert_tokens_to_ids(name)
-    key = "forced_bos_token_id" if int(target[0]) == language else "decoder_start_token_id"
-    return {key: language}

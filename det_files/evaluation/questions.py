@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from det_files.data.arguments import SECTION, DataArguments, SourceArguments
 from det_files.data.conversations import split_off_answer
 from det_files.data.encoding import RowEncoder
+from det_files.data.languages import set_languages
 from det_files.data.rows import Row
 from det_files.data.source_target import SourceTargetEncoder
 from det_files.data.sources import open_source
@@ -86,8 +87,9 @@ def make_questions(
     `separate` is of encoder-decoder models, whose encoder reads the prompt.
 
     Raises:
-        ConfigError: the chat template does not take a row.
+        ConfigError: the chat template does not take a row, or the tokenizer a language.
     """
+    set_languages(tokenizer, args)
     made: dict[int, tuple[Template, RowEncoder | SourceTargetEncoder]] = {}
     questions = []
     for row in rows:

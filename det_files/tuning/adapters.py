@@ -38,7 +38,7 @@ def continue_adapter(
     Raises:
         ConfigError: see `load_adapter`; it is of another method.
     """
-    config = _read_config(name)
+    config = read_config(name)
     found = method_of(config)
     if found != method:
         reason = f"{name} was made with method: {found or config.peft_type}, and not {method}"
@@ -68,7 +68,7 @@ def load_adapter(
     """
     import peft
 
-    with _explained(model, name, _read_config(name)):
+    with _explained(model, name, read_config(name)):
         return peft.PeftModel.from_pretrained(
             model, name, is_trainable=trainable, autocast_adapter_dtype=float32_adapters
         )
@@ -84,11 +84,29 @@ def _explained(model: PreTrainedModel, name: str, config: Any) -> Iterator[None]
         width = model.get_input_embeddings().embedding_dim
         if method_of(config) in ("prompt", "p_tuning") and config.token_dim != width:
             raise ValueError(f"prompts of width {config.token_dim}, embeddings of {width}")
+        if method_of(config) == "prefix":
+            _check_prefix(model, config)
         yield
     except (RuntimeError, ValueError, KeyError, FileNotFoundError) as error:
         lines = str(error).strip().splitlines() or [repr(error)]
         reason = f"{name} does not fit {base}: it was trained on {own} ({lines[-1].strip()})"
         raise ConfigError(Fault(f"{SECTION}.adapter", reason)) from error
+
+
+def _check_prefix(model: PreTrainedModel, config: Any) -> None:
+    """Raises a ValueError where keys and values of a prefix have another shape than the model's.
+
+    peft notices a sum that differs, and no layer that has none.
+    """
+    import peft
+    from peft.utils.other import _prepare_prompt_learning_config
+
+    wanted = peft.PrefixTuningConfig(num_virtual_tokens=config.num_virtual_tokens)
+    _prepare_prompt_learning_config(wanted, model.config)  # as peft does for a new one
+    for name in ("num_layers", "num_attention_heads", "token_dim"):
+        own, other = getattr(config, name), getattr(wanted, name)
+        if own != other:
+            raise ValueError(f"a prefix of {name} {own}, a model of {other}")
 
 
 def method_of(config: PeftConfig | Any) -> str | None:
@@ -99,7 +117,12 @@ def method_of(config: PeftConfig | Any) -> str | None:
     return next((method for method, name in _TYPES.items() if name == kind), None)
 
 
-def _read_config(name: str) -> PeftConfig:
+def read_config(name: str) -> PeftConfig:
+    """The configuration of an adapter, without its weights.
+
+    Raises:
+        ConfigError: there is none, or it cannot be read.
+    """
     import peft
 
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from det_files.tuning.targets import (
 )
 
 if TYPE_CHECKING:
-    import torch.nn
+    import torch
     from peft import PeftConfig, PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -43,6 +44,7 @@ def apply_tuning(
     """
     if args.method == "full":
         return model
+    import torch
     import transformers
 
     transformers.set_seed(seed)
@@ -52,13 +54,20 @@ def apply_tuning(
         tuned = _with_new_parameters(model, args, float32_adapters)
         if args.method == "prompt":
             initialise_prompt(tuned, args, tokenizer, seed)
-    if not float32_adapters and (has_prompt(tuned) or quantized_modules(model)):
+    if float32_adapters:
+        # peft casts adapters, and leaves modules_to_save in the model's precision.
+        _cast_trained(tuned, torch.float32)
+    elif has_prompt(tuned) or quantized_modules(model):
         # peft casts adapters to their layer's dtype; prompts, and adapters of layers in 4 bits, it
         # leaves in float32.
-        for parameter in tuned.parameters():
-            if parameter.requires_grad:
-                parameter.data = parameter.data.to(model.dtype)
+        _cast_trained(tuned, model.dtype)
     return tuned
+
+
+def _cast_trained(tuned: torch.nn.Module, dtype: torch.dtype) -> None:
+    for parameter in tuned.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.to(dtype)
 
 
 def _with_new_parameters(
@@ -109,10 +118,22 @@ def _ia3(model: PreTrainedModel, args: TuningArguments) -> PeftConfig:
         return peft.IA3Config(task_type=task_type(model))
     targets = named_targets(args.target_modules)
     check_targets(model, targets)
-    # Which of them are feed-forward layers is known of peft's own choice of targets alone.
     return peft.IA3Config(
-        task_type=task_type(model), target_modules=targets, feedforward_modules=[]
+        task_type=task_type(model),
+        target_modules=targets,
+        feedforward_modules=_feedforward_of(model),
     )
+
+
+def _feedforward_of(model: PreTrainedModel) -> str:
+    """The layers whose input IA3 scales, and not their output, as far as peft knows of them.
+
+    As an expression of whole names: peft would refuse names that are not among the targets.
+    """
+    from peft.utils import TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING as KNOWN
+
+    known = KNOWN.get(model.config.model_type, [])
+    return rf".*\.({'|'.join(map(re.escape, known))})" if known else "(?!)"
 
 
 def _prompt(model: PreTrainedModel, args: TuningArguments) -> PeftConfig:

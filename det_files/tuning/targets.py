@@ -49,13 +49,44 @@ def check_whole_modules(model: torch.nn.Module, names: list[str]) -> None:
     faults = Faults()
     for name in names:
         where = f"{SECTION}.modules_to_save"
-        if not _matches(model, name):
+        if not _named(model, name):
             hint = did_you_mean(name, sorted(parts))
             faults.add(where, f"{name} is no module of this model{hint}")
         elif name.rsplit(".", 1)[-1] in in_4_bits:
             reason = "has weights in 4 bits (model_arguments.quantization), which cannot be trained"
             faults.add(where, f"{name} {reason}; target_modules may name it")
+        elif tables := shared_tables(model, name):
+            # peft trains a copy under each name; the model goes on with some of them, and what is
+            # saved as one table would be another on loading.
+            faults.add(
+                where,
+                f"{name} is one table that the model has as {', '.join(tables)}, and its copy "
+                "would be trained under one name alone; use method: full",
+            )
     faults.raise_if_any()
+
+
+def shared_tables(model: torch.nn.Module, name: str) -> list[str]:
+    """The names of the embeddings that share a table of modules of this name, where several do."""
+    from torch import nn
+
+    tables = {id(parameter) for module in _named(model, name) for parameter in module.parameters()}
+    found = [
+        full_name
+        for full_name, module in model.named_modules(remove_duplicate=False)
+        if isinstance(module, nn.Embedding) and id(module.weight) in tables
+    ]
+    by_table = {id(model.get_submodule(full_name).weight) for full_name in found}
+    return found if len(found) > len(by_table) else []
+
+
+def _named(model: torch.nn.Module, name: str) -> list[torch.nn.Module]:
+    """The modules of this name, or with it as the last part of theirs; some have several names."""
+    return [
+        module
+        for full_name, module in model.named_modules(remove_duplicate=False)
+        if full_name == name or full_name.endswith(f".{name}")
+    ]
 
 
 def _matches(model: torch.nn.Module, target: str) -> bool:

@@ -1,6 +1,5 @@
 """Locks that killed builds leave are removed; those of builds that go on are not."""
 
-import logging
 import os
 import time
 from pathlib import Path
@@ -46,17 +45,36 @@ def test_the_lock_of_a_build_that_goes_on_stays(
     baton.release()
 
 
-def test_a_lock_that_another_host_may_hold_is_told(
-    lock: Path, caplog: pytest.LogCaptureFixture
+@pytest.fixture
+def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Sleeping takes no time, but for that of the clock; what was slept."""
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + sum(slept))
+    return slept
+
+
+def test_a_young_lock_that_nobody_holds_is_watched_until_it_is_old(
+    lock: Path, caplog: pytest.LogCaptureFixture, naps: list[float]
 ) -> None:
+    """As a trial finds it that is restarted seconds after it was killed."""
     lock.touch()
     release_abandoned_locks()
-    assert caplog.text == ""
-    age(lock, 120)
-    with caplog.at_level(logging.WARNING):
-        release_abandoned_locks()
-    assert lock.exists()
-    assert "held by no process here" in caplog.text
+    assert not lock.exists()
+    assert 590 < sum(naps) < 610
+    waiting, removed = caplog.messages
+    assert "held by no process here: it is removed at 600 s" in waiting
+    assert removed.startswith(f"removed {lock}")
+
+
+def test_a_young_lock_that_another_host_releases_is_waited_for(
+    lock: Path, naps: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock.touch()
+    monkeypatch.setattr(time, "sleep", lambda _: lock.unlink())
+    release_abandoned_locks()
+    assert not lock.exists()
 
 
 def test_locks_lie_below_torchs_own_directory_by_default(

@@ -84,6 +84,40 @@ def test_the_models_positions_are_heeded(
     assert sorted(dropped.train.lengths.tolist()) == [n for n in lengths if n <= middle]
 
 
+def test_positions_of_virtual_tokens_are_left_free(
+    tiny_data: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    config = AutoConfig.for_model("gpt2", n_positions=80)
+    args = DataArguments(sources=[SourceArguments(path=str(tiny_data))], too_long="cut")
+    longest = int(load_data(args, tokenizer).train.lengths.max())
+    assert load_data(args, tokenizer, config, reserved=80 - longest).train.lengths.max() == longest
+    cut = load_data(args, tokenizer, config, reserved=81 - longest)
+    assert cut.train.lengths.max() == longest - 1
+    args = DataArguments(sources=args.sources)
+    with pytest.raises(ConfigError, match="longer than the 20 of the model's 80 positions that vi"):
+        load_data(args, tokenizer, config, reserved=60)
+    with pytest.raises(ConfigError, match=r"none of the model's 80 positions .* \(90 reserved\)"):
+        load_data(args, tokenizer, config, reserved=90)
+
+
+def test_each_side_of_an_encoder_decoder_has_its_own_positions(
+    tiny_data: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    config = AutoConfig.for_model("bart", max_position_embeddings=200)
+    args = DataArguments(sources=[SourceArguments(path=str(tiny_data))], too_long="cut")
+
+    def longest(**reserved: int) -> tuple[int, int]:
+        rows = list(load_data(args, tokenizer, config, **reserved).train)
+        learned = [int((row["labels"] != -100).sum()) for row in rows]
+        return max(len(row["labels"]) - n for row, n in zip(rows, learned, strict=True)), max(
+            learned
+        )
+
+    source, target = longest()
+    assert longest(reserved=201 - source) == (source - 1, target)
+    assert longest(reserved_of_target=201 - target) == (source, target - 1)
+
+
 def test_a_row_fits_a_block_where_rows_are_packed_in_blocks(
     tiny_data: Path, tokenizer: PreTrainedTokenizerBase
 ) -> None:

@@ -4,13 +4,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from det_files.data.arguments import DataArguments, SourceArguments
 from det_files.data.collator import SourceTargetCollator, row_lengths, row_of_positions
 from det_files.data.encoding import EncodedRow
 from det_files.data.source_target import SourceTargetEncoder
 from det_files.data.templates import Template
+from det_files.loss_head import install_loss_head
+from tiny import make_model, mbart_tokenizer
 
 
 @pytest.fixture
@@ -72,9 +74,48 @@ def test_limits_are_of_each_side_with_its_special_tokens(t5_like: PreTrainedToke
 def test_a_rows_length_is_that_of_its_longer_side() -> None:
     row = EncodedRow([1, 2, 3, 4, 5], [False, False, False, True, True], separate=True)
     assert row.length == 3
+    assert row.lengths == (3, 2)
     assert row.cut_to(3) == (row.tokens, row.learned)
+    assert row.cut_to(3, 1) == ([1, 2, 3, 4], [False, False, False, True])
     assert row.cut_to(1) == ([1, 4], [False, True])
     assert EncodedRow([1, 2], [False, True]).length == 2
+
+
+@pytest.mark.parametrize("kind", ["MBartTokenizer", "MBart50Tokenizer"])
+def test_a_cut_keeps_what_ends_a_side(kind: str) -> None:
+    tokenizer = mbart_tokenizer(kind, tgt_lang="ja_XX")
+    (row,) = encoder(tokenizer).encode([{"input": "the red cat", "output": "a small dog sees"}])
+    source, target = parts(row)
+    cut = EncodedRow(*row.cut_to(5, 4), separate=True)
+    end, english, japanese = (
+        tokenizer.convert_tokens_to_ids(token) for token in ("</s>", "en_XX", "ja_XX")
+    )
+    ends = [end] if kind == "MBart50Tokenizer" else [end, english]
+    assert parts(cut)[0] == source[: 5 - len(ends)] + ends
+    if kind == "MBart50Tokenizer":
+        assert parts(cut)[1] == [japanese, *target[1:3], end]
+    else:  # the decoder begins with the last of them
+        assert parts(cut)[1] == [*target[:2], end, japanese]
+
+
+@pytest.mark.parametrize("architecture", ["bart", "mbart"])
+def test_a_target_may_have_as_many_tokens_as_the_model_positions(
+    tmp_path: Path, architecture: str
+) -> None:
+    directory = make_model(tmp_path, architecture, max_position_embeddings=8)
+    model = AutoModelForSeq2SeqLM.from_pretrained(directory).eval()
+    target = torch.arange(20, 28)
+    labels = torch.cat([torch.full((4,), -100), target])
+    row = {"input_ids": torch.cat([torch.arange(5, 9), target]), "labels": labels}
+    start = model.config.decoder_start_token_id
+    with torch.no_grad():
+        read = torch.cat([torch.tensor([start]), target[:-1]])[None]
+        logits = model(input_ids=torch.arange(5, 9)[None], decoder_input_ids=read).logits[0]
+        wanted = torch.nn.functional.cross_entropy(logits, target, reduction="sum")
+    install_loss_head(model)
+    batch = SourceTargetCollator(0, start)([row])
+    del batch["items"]
+    assert model(**batch)["loss"].item() == pytest.approx(float(wanted), rel=1e-6)
 
 
 @pytest.mark.parametrize(("start", "first"), [(9, [9, 9]), (None, [5, 7])])
@@ -92,6 +133,6 @@ def test_the_collator_shifts_targets_behind_the_decoders_start(
     assert batch["input_ids"].tolist() == [[1, 2, 3], [6, 0, 0]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
     assert batch["labels"].tolist() == [[-100, 4, 5], [-100, 7, -100]]
-    assert batch["decoder_input_ids"].tolist() == [[first[0], 4, 5], [first[1], 7, 0]]
+    assert batch["decoder_input_ids"].tolist() == [[first[0], 4], [first[1], 0]]
     assert row_lengths(batch).tolist() == [5, 2]
     assert row_of_positions(batch).tolist() == [[0, 0, 0], [1, 1, 1]]

@@ -6,14 +6,17 @@ from typing import Any
 import peft
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from det_files.evaluation.generation import (
     batches_by_length,
     end_ids,
     generate_answers,
-    pad_left,
+    pad,
 )
+from det_files.tuning.arguments import TuningArguments
+from det_files.tuning.methods import apply_tuning
+from tiny import SEQ2SEQ, make_model
 
 TOKENS = 12
 LENGTHS = (3, 17, 5, 1, 9, 30, 4)
@@ -176,7 +179,57 @@ def test_batches_hold_prompts_of_like_length_each_once() -> None:
     assert batches == [[5, 1, 4], [2, 6, 0], [3]]
 
 
-def test_padding_goes_before_the_prompt_and_is_masked() -> None:
-    batch = pad_left([[5, 6, 7], [8]], pad_id=2)
+def test_batches_of_equal_length_hold_no_other() -> None:
+    batches = list(batches_by_length([[0] * n for n in (2, 3, 2, 1, 2, 3)], 2, equal=True))
+    assert batches == [[1, 5], [0, 2], [4], [3]]
+
+
+def test_padding_goes_before_a_causal_prompt_and_behind_an_encoders_and_is_masked() -> None:
+    batch = pad([[5, 6, 7], [8]], pad_id=2, left=True)
     assert batch["input_ids"].tolist() == [[5, 6, 7], [2, 2, 8]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1], [0, 0, 1]]
+    batch = pad([[5, 6, 7], [8]], pad_id=2, left=False)
+    assert batch["input_ids"].tolist() == [[5, 6, 7], [8, 2, 2]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
+
+
+def strengthened(directory: Path, architecture: str, method: str) -> tuple[Any, Any]:
+    """A model of larger weights, with virtual tokens that count; and its tokenizer."""
+    kind = AutoModelForSeq2SeqLM if architecture in SEQ2SEQ else AutoModelForCausalLM
+    make_model(directory, architecture)
+    tokenizer = AutoTokenizer.from_pretrained(directory)
+    model: Any = kind.from_pretrained(directory, dtype=torch.float32)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() == 2:
+                parameter.mul_(8)
+    args = TuningArguments(method=method, **({} if method == "full" else {"num_virtual_tokens": 4}))
+    model = apply_tuning(model, args, tokenizer)
+    if method != "full":
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.requires_grad:
+                    parameter.add_(2 * torch.randn_like(parameter))
+    return model.eval(), tokenizer
+
+
+@pytest.mark.parametrize(
+    ("architecture", "method"),
+    [
+        *(("bart", "full"), ("mbart", "full"), ("t5", "full"), ("gpt2", "full")),
+        *(("bart", "prompt"), ("t5", "prompt"), ("llama", "prompt"), ("gpt2", "prompt")),
+        *(("llama", "p_tuning"), ("llama", "prefix")),
+    ],
+)
+def test_a_batch_of_different_lengths_answers_as_single_prompts_do(
+    tmp_path: Path, architecture: str, method: str
+) -> None:
+    model, tokenizer = strengthened(tmp_path, architecture, method)
+    generator = torch.Generator().manual_seed(5)
+    # 3 ends a text; of the two that are equally long, a batch is made in any case.
+    prompts = [
+        [*torch.randint(4, 380, (n,), generator=generator).tolist(), 3] for n in (7, 3, 2, 5, 2)
+    ]
+    single = generate_answers(model, tokenizer, prompts, max_new_tokens=10, batch_size=1)
+    assert len(set(single)) > 1
+    assert generate_answers(model, tokenizer, prompts, max_new_tokens=10, batch_size=4) == single

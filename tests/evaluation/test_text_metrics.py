@@ -1,8 +1,10 @@
 """Text scores: the libraries' own, per cent, over all rows."""
 
+from pathlib import Path
+
 import pytest
 
-from det_files.evaluation.text_metrics import text_scores
+from det_files.evaluation.text_metrics import is_unspaced, text_scores
 
 
 def test_equal_texts_score_a_hundred() -> None:
@@ -36,3 +38,49 @@ def test_bleu_is_of_the_corpus() -> None:
 
 def test_white_space_at_the_ends_does_not_count() -> None:
     assert text_scores([" a b\n", "c"], ["a b", "d"])["exact_match"] == pytest.approx(50.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "other"),
+    [
+        ("今日は良い天気ですね。", "明日は雨です。"),
+        ("今天天气很好，我们去公园。", "明天下雨。"),
+        ("วันนี้อากาศดี", "พรุ่งนี้ฝนตก"),
+        ("сегодня хорошая погода была", "завтра будет дождь"),
+        ("오늘은 날씨가 매우 좋네요", "내일은 비가 온다"),
+    ],
+)
+def test_texts_of_any_script_are_scored(text: str, other: str) -> None:
+    same = text_scores([text], [text])
+    assert same == pytest.approx(dict.fromkeys(same, 100.0))
+    assert text_scores([text[:-2]], [text])["rouge1"] > 50
+    assert text_scores([other], [text])["rouge2"] < 60
+
+
+def test_characters_are_counted_where_words_have_no_spaces() -> None:
+    reference, answer = "良い天気", "良い元気"  # three of four characters, one of three pairs
+    scores = text_scores([answer], [reference])
+    assert scores["rouge1"] == pytest.approx(75.0)
+    assert scores["rouge2"] == pytest.approx(100 / 3)
+    assert is_unspaced(["今日は GPU で"])
+    assert not is_unspaced(["the word 天気 is Japanese", ""])
+    assert not is_unspaced([])
+
+
+def test_in_english_rouge_is_the_librarys_own() -> None:
+    from rouge_score.rouge_scorer import RougeScorer
+
+    reference, answer = "The dogs' running_time: 3.5 hours, running!", "dog ran 3.5 hour running"
+    own = RougeScorer(["rouge1", "rougeL"], use_stemmer=True).score(reference, answer)
+    scores = text_scores([answer], [reference])
+    for name, score in own.items():
+        assert scores[name] == pytest.approx(100 * score.fmeasure)
+
+
+def test_nothing_is_written_to_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import evaluate
+
+    monkeypatch.setattr(evaluate.config, "HF_METRICS_CACHE", tmp_path / "metrics")
+    monkeypatch.chdir(tmp_path)
+    text_scores(["a b"], ["a c"])
+    assert list(tmp_path.iterdir()) == []

@@ -87,6 +87,28 @@ def test_an_adapter_of_another_shape_is_refused_with_both_names(
     assert f"does not fit {other}: it was trained on {tiny_model}" in fault.message
 
 
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"num_hidden_layers": 1},
+        {"num_hidden_layers": 4},
+        {"num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 8},
+    ],
+)
+def test_a_prefix_of_another_depth_is_refused(
+    tiny_model: Path, tmp_path: Path, shape: dict[str, int]
+) -> None:
+    saved(tiny_model, tmp_path / "adapter", "prefix")
+    other = make_model(tmp_path / "other", **shape)
+    args = TuningArguments(method="prefix", adapter=str(tmp_path / "adapter"))
+    for attempt in (
+        lambda: load_adapter(base(other), str(tmp_path / "adapter")),
+        lambda: apply_tuning(base(other), args, TOKENIZER),
+    ):
+        with pytest.raises(ConfigError, match=r"does not fit .* \(a prefix of num_"):
+            attempt()
+
+
 def test_the_same_model_under_another_name_is_a_warning(
     tiny_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -4,11 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from det_files.faults import ConfigError
 from det_files.tuning.arguments import TuningArguments
 from det_files.tuning.methods import apply_tuning
 from det_files.tuning.targets import linear_layer_names
+from tiny import make_model
 
 TOKENIZER: Any = None  # only a prompt that begins as text asks for one
 LAYERS = ["down_proj", "gate_proj", "k_proj", "lm_head", "o_proj", "q_proj", "up_proj", "v_proj"]
@@ -16,8 +19,6 @@ LAYERS = ["down_proj", "gate_proj", "k_proj", "lm_head", "o_proj", "q_proj", "up
 
 @pytest.fixture
 def model(tiny_model: Path) -> Any:
-    from transformers import AutoModelForCausalLM
-
     return AutoModelForCausalLM.from_pretrained(tiny_model)
 
 
@@ -55,9 +56,6 @@ def test_lora_trains_adapters_of_its_layers_alone(model: Any, targets: Any, laye
 
 
 def test_adapters_depend_on_the_seed_alone(tiny_model: Path) -> None:
-    import torch
-    from transformers import AutoModelForCausalLM
-
     def adapters(seed: int) -> list[Any]:
         torch.rand(seed + 1)  # whatever was drawn before
         base = AutoModelForCausalLM.from_pretrained(tiny_model)
@@ -91,6 +89,56 @@ def test_what_matches_no_layer_is_refused_with_those_there_are(
     assert reason in fault.message
     assert f"linear layers are: {', '.join(LAYERS)}" in fault.message
     assert ("did you mean" in fault.message) == (targets == ["qq_proj"])
+
+
+@pytest.mark.parametrize("float32_adapters", [True, False])
+@pytest.mark.parametrize(
+    "args",
+    [
+        TuningArguments(method="lora", modules_to_save=["embed_tokens", "lm_head"]),
+        TuningArguments(method="dora"),
+        TuningArguments(method="ia3"),
+        TuningArguments(method="prompt"),
+        TuningArguments(method="p_tuning"),
+        TuningArguments(method="prefix"),
+    ],
+    ids=lambda args: args.method,
+)
+def test_all_that_is_trained_has_float32_where_nothing_else_keeps_it(
+    tiny_model: Path, args: TuningArguments, float32_adapters: bool
+) -> None:
+    base = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.bfloat16)
+    tuned = apply_tuning(base, args, TOKENIZER, float32_adapters=float32_adapters)
+    found = {p.dtype for p in tuned.parameters() if p.requires_grad}
+    assert found == {torch.float32 if float32_adapters else torch.bfloat16}
+    assert {p.dtype for p in tuned.parameters() if not p.requires_grad} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "targets"),
+    [
+        ("llama", ["k_proj", "v_proj", "down_proj"]),
+        ("gpt2", ["c_attn", "mlp.c_proj"]),
+        ("t5", ["k", "v", "wo"]),
+    ],
+)
+def test_ia3_scales_the_same_for_pefts_targets_by_name(
+    tmp_path: Path, architecture: str, targets: list[str]
+) -> None:
+    def feedforward(given: list[str] | None) -> dict[str, bool]:
+        kind = AutoModelForSeq2SeqLM if architecture == "t5" else AutoModelForCausalLM
+        base = kind.from_pretrained(tmp_path)
+        args = TuningArguments(method="ia3", target_modules=given)
+        tuned = apply_tuning(base, args, TOKENIZER)
+        found = {n: getattr(m, "is_feedforward", None) for n, m in tuned.named_modules()}
+        return {name: kind for name, kind in found.items() if kind is not None}
+
+    make_model(tmp_path, architecture)
+    wanted = feedforward(None)
+    assert set(wanted.values()) == {True, False}
+    got = feedforward(targets)
+    assert got == {name: kind for name, kind in wanted.items() if name in got}
+    assert set(got.values()) == {True, False}
 
 
 def test_linear_layers(model: Any) -> None:
