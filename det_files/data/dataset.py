@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
+# What `split_tokens` takes and gives.
+TokensOf = Callable[[Split, int | None, Template, str, Bound, TokenCache], Entry]
 __all__ = ["Examples", "TrainingData", "load_data", "split_off"]
 
 
@@ -59,17 +61,24 @@ def load_data(
     tokenizer: PreTrainedTokenizerBase,
     model_config: PretrainedConfig | None = None,
     seed: int = 42,
+    tokens: TokensOf = split_tokens,
+    reserved: int = 0,
 ) -> TrainingData:
     """Reads, templates and tokenizes, or takes what the token cache has of it; logs counts.
 
-    `model_config` gives the number of positions that an example must fit; `seed` chooses the rows
-    of val where a source has none.
+    Args:
+        args: the sources, and how their rows become tokens.
+        tokenizer: whose chat template `chat_template: auto` takes.
+        model_config: gives the number of positions that an example must fit.
+        seed: chooses the rows of val where a source has none.
+        tokens: makes the tokens of a split; preferences have another form.
+        reserved: positions that an example must leave free, for what is generated behind it.
 
     Raises:
         ConfigError: a source is not there; rows are bad, too long, or hold nothing to learn; a
             split has no rows. The faults of all sources come at once.
     """
-    loader = _Loader(args, tokenizer, model_config, seed)
+    loader = _Loader(args, tokenizer, model_config, seed, tokens, reserved)
     weights = args.weights()
     train: list[Part] = []
     val: list[Part] = []
@@ -84,13 +93,19 @@ def load_data(
     for name, examples in data.items():
         logger.info("data: %s", describe(name, examples))
     first = Template.of(args, tokenizer, args.sources[0], loader.separate)
-    order = _order(data["train"].sizes, weights, args.mixture_stopping)
+    order = order_of(data["train"].sizes, args)
     return TrainingData(data["train"], data["val"], first, order)
 
 
-def _order(sizes: list[int], weights: list[float] | None, stopping: str) -> MixtureOrder:
+def order_of(sizes: list[int], args: DataArguments) -> MixtureOrder:
+    """The order of sources of these sizes, in rows, as the arguments weigh them.
+
+    Raises:
+        ConfigError: they cannot be mixed so.
+    """
+    stopping = args.mixture_stopping
     try:
-        return MixtureOrder(sizes, weights, stopping)
+        return MixtureOrder(sizes, args.weights(), stopping)
     except ValueError as error:
         raise ConfigError(Fault(f"{SECTION}.mixture_stopping", f"{stopping}: {error}")) from error
 
@@ -120,12 +135,15 @@ class _Loader:
         tokenizer: PreTrainedTokenizerBase,
         model_config: PretrainedConfig | None,
         seed: int,
+        tokens: TokensOf,
+        reserved: int,
     ) -> None:
         self.faults = Faults()
         self.separate = bool(getattr(model_config, "is_encoder_decoder", False))
+        self._tokens_of = tokens
         self._args = args
         self._tokenizer = tokenizer
-        self._positions = _positions(model_config)
+        self._positions = _positions(model_config, reserved)
         self._seed = seed
         # Set here, for all that tokenizes: its tokens and the cache's key depend on it.
         for name, language in (
@@ -189,7 +207,7 @@ class _Loader:
         bound = Bound(self._positions, too_long=args.too_long)
         if args.packing == BLOCKS and args.block_size < (self._positions or 2**62):
             bound = Bound(args.block_size, "a block of {} tokens (block_size)", args.too_long)
-        return split_tokens(split, limit, template, self._fingerprint, bound, self._cache)
+        return self._tokens_of(split, limit, template, self._fingerprint, bound, self._cache)
 
     def _part(
         self,
@@ -236,9 +254,9 @@ class _NoRows:
         raise IndexError(index)
 
 
-def _positions(config: PretrainedConfig | None) -> int | None:
+def _positions(config: PretrainedConfig | None, reserved: int) -> int | None:
     value = getattr(config, "max_position_embeddings", None)
-    return int(value) if isinstance(value, int) and value > 0 else None
+    return max(1, value - reserved) if isinstance(value, int) and value > 0 else None
 
 
 def describe(split: str, examples: Examples) -> dict[str, Any]:
