@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from det_files.data.arguments import PREFERENCE_ROLES, DataArguments
 from det_files.deepspeed_config import zero_stage
 from det_files.faults import Faults
 from det_files.models import ModelArguments, gguf_conversion_command
@@ -33,6 +34,14 @@ def check_combinations(
     if tuning.method == "prefix" and training.get("activation_checkpointing"):
         reason = "has no effect with method: prefix, whose keys and values it would not keep"
         faults.add(f"{TRAINING}.activation_checkpointing", reason)
+
+
+def check_roles(data: DataArguments, faults: Faults) -> None:
+    """Notes columns of preferences, which other entrypoints than theirs would not read."""
+    for number, source in enumerate(data.sources):
+        for role in sorted(set(source.columns) & set(PREFERENCE_ROLES)):
+            where = f"hyperparameters.data_arguments.sources[{number}].columns.{role}"
+            faults.add(where, "belongs to det_files.run_preference")
 
 
 def _check_source(

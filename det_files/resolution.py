@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from det_files.args import RunArgs, RunFacts
-from det_files.combinations import check_combinations, with_weight_update
+from det_files.combinations import check_combinations, check_roles, with_weight_update
 from det_files.data.arguments import DataArguments, longest_output
 from det_files.data.reading import read_data_arguments
 from det_files.deepspeed_config import (
@@ -126,6 +126,8 @@ def resolve(
     check_combinations(model, tuning, training, deepspeed, faults)
     if preference is not None:
         check_preference(preference, model, data, tuning, training, facts.slots, faults)
+    else:
+        check_roles(data, faults)
     if faults.found:
         return None
     training = with_weight_update(training, tuning)

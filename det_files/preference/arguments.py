@@ -120,9 +120,7 @@ def read_preference_arguments(
     methods = [m for _, m in drawn if isinstance(m, str) and m in METHODS] or ["dpo"]
     methods = list(dict.fromkeys(methods))
     known = dict(_OWN)
-    for method in METHODS if "method" in mapping else methods:
-        known |= method_fields(method)
-    for method in methods:
+    for method in [*METHODS, *methods]:  # those that are drawn say what a name holds
         known |= method_fields(method)
     mapping = dict(mapping)
     for key in [key for key in mapping if key in ELSEWHERE and key in known]:

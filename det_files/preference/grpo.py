@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import send_to_device
 from torch.utils.data import Dataset, Sampler
 from trl.trainer.grpo_trainer import GRPOTrainer
 
@@ -68,8 +69,9 @@ class _Trainer(ExactTrainer, GRPOTrainer):
         super()._load_optimizer_and_scheduler(checkpoint)
         path = Path(checkpoint or "") / _BUFFER.format(self.args.process_index)
         if checkpoint is not None and path.is_file():
-            kept = torch.load(path, map_location=self.args.device, weights_only=True)
-            self._step, self._buffered_inputs = kept["step"], kept["generated"]
+            kept = torch.load(path, map_location="cpu", weights_only=True)
+            self._step = kept["step"]
+            self._buffered_inputs = send_to_device(kept["generated"], self.args.device)
 
 
 def _for_trl(name: str) -> Callable[..., list[float]]:
