@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from accelerate.utils import send_to_device
-from torch.utils.data import Dataset, Sampler
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from det_files.args import RunArgs
@@ -33,7 +32,7 @@ class _Trainer(ExactTrainer, GRPOTrainer):
             for text, ids in zip(data["prompt"], data["prompt_ids"], strict=True)
         }
 
-    def _get_train_sampler(self, dataset: Dataset[Any] | None = None) -> Sampler[int]:
+    def _make_sampler(self) -> PromptSampler:
         generated_at_once, group = self.args.generation_batch_size, self.args.num_generations
         assert generated_at_once and group  # settled when the configuration was made
         return PromptSampler(
@@ -41,7 +40,7 @@ class _Trainer(ExactTrainer, GRPOTrainer):
             generated_at_once // group,
             group,
             self._steps_of_buffer,
-            int(self.args.data_seed if self.args.data_seed is not None else self.args.seed),
+            self._data_seed,
         )
 
     def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:

@@ -17,6 +17,7 @@ from transformers import PrinterCallback, Trainer
 from det_files.data.sampler import GlobalBatchSampler
 from det_files.loss_window import LossWindow
 from det_files.preference.dataset import PreferenceData
+from det_files.preference.prompt_sampler import PromptSampler
 from det_files.trainer import batch_sizes
 
 _GATHERED = "det_files_gathered_metrics"
@@ -47,15 +48,26 @@ class ExactTrainer(Trainer):
         return dataset  # tokenized already, as for every other method
 
     def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> Sampler[int] | None:
+        sampler = self._make_sampler()
+        # By the number of rows, accelerate would take an epoch's last batch for a filled-up one,
+        # and metrics would leave out rows of it; the sampler's batches are whole.
+        self.train_dataset.total_dataset_length = len(sampler)
+        return sampler
+
+    def _make_sampler(self) -> GlobalBatchSampler | PromptSampler:
         sizes = batch_sizes(self.args)
         return GlobalBatchSampler(
             self._data.order,
             self._data.lengths,
             sizes.global_batch,
             sizes.micro_batch,
-            self.args.data_seed if self.args.data_seed is not None else self.args.seed,
+            self._data_seed,
             padded=True,
         )
+
+    @property
+    def _data_seed(self) -> int:
+        return int(self.args.data_seed if self.args.data_seed is not None else self.args.seed)
 
     def drop_reference_copy(self) -> None:
         """Lets the base model be the reference of a new adapter.
