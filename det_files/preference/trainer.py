@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Sampler
 from transformers import PrinterCallback, Trainer
 
 from det_files.data.sampler import GlobalBatchSampler
@@ -47,7 +47,7 @@ class ExactTrainer(Trainer):
     def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
         return dataset  # tokenized already, as for every other method
 
-    def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> Sampler[int] | None:
+    def _get_train_sampler(self, *args: Any, **kwargs: Any) -> Sampler[int]:
         sampler = self._make_sampler()
         # By the number of rows, accelerate would take an epoch's last batch for a filled-up one,
         # and metrics would leave out rows of it; the sampler's batches are whole.
