@@ -21,6 +21,7 @@ from det_files.experiment import Experiment, apply_override, load_experiment
 from det_files.faults import ConfigError, Faults
 from det_files.hyperparameters import as_constants
 from det_files.models import CAUSAL, SEQ2SEQ, ModelArguments
+from det_files.preference.arguments import PreferenceArguments
 from det_files.schema import show
 from det_files.training_arguments import precision_flags
 from det_files.trial_files import CONFIG_ERROR_FILE
@@ -55,6 +56,7 @@ class RunArgs:
     training: dict[str, Any]
     deepspeed: dict[str, Any] | None
     hyperparameters: dict[str, Any]
+    preference: PreferenceArguments | None = None  # of run_preference alone
 
     @property
     def stage(self) -> int:
@@ -134,7 +136,9 @@ class RunArgs:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain mappings of everything, as it is written beside every checkpoint."""
-        return {
+        preference = self.preference
+        own = {"preference_arguments": dataclasses.asdict(preference)} if preference else {}
+        return own | {
             "name": self.facts.name,
             "slots": self.facts.slots,
             "model_arguments": dataclasses.asdict(self.model),

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from det_files.data.arguments import BLOCKS, DataArguments
+from det_files.data.arguments import BLOCKS, PREFERENCE_ROLES, DataArguments
 from det_files.data.arguments import SECTION as DATA
 from det_files.deepspeed_config import zero_stage
 from det_files.faults import Faults
-from det_files.models import CAUSAL, SEQ2SEQ, ModelArguments, gguf_conversion_command
+from det_files.models import (
+    PREFERENCE,
+    SEQ2SEQ,
+    ModelArguments,
+    gguf_conversion_command,
+)
 from det_files.tuning.arguments import TuningArguments
 
 MODEL = "hyperparameters.model_arguments"
@@ -40,13 +45,17 @@ def check_combinations(
 
 
 def check_kind(kind: str, data: DataArguments, faults: Faults) -> None:
-    """Notes what the data arguments ask for and a model of this kind has not."""
+    """Notes what the data arguments ask for and an entrypoint of this kind has not."""
     if kind == SEQ2SEQ and data.packing == BLOCKS:
         reason = "an encoder-decoder's rows are pairs, which no block holds: leave it out"
         faults.add(f"{DATA}.packing", reason)
-    for name in ("source_language", "target_language") if kind == CAUSAL else ():
+    for name in ("source_language", "target_language") if kind != SEQ2SEQ else ():
         if getattr(data, name) is not None:
             faults.add(f"{DATA}.{name}", "has no effect but with det_files.run_seq2seq")
+    for number, source in enumerate(data.sources if kind != PREFERENCE else ()):
+        for role in sorted(set(source.columns) & set(PREFERENCE_ROLES)):
+            where = f"{DATA}.sources[{number}].columns.{role}"
+            faults.add(where, "belongs to det_files.run_preference")
 
 
 def _check_source(

@@ -10,14 +10,18 @@ from typing import Any
 
 from det_files.data.arguments import DataArguments
 from det_files.faults import Faults
-from det_files.models import CAUSAL, SEQ2SEQ, ModelArguments
+from det_files.models import CAUSAL, PREFERENCE, SEQ2SEQ, ModelArguments
 from det_files.old_names import OLD_NAMES, put
 from det_files.schema import Field, fields_of, parse_flag, show
 from det_files.training_fields import training_fields
 from det_files.tuning.arguments import TuningArguments
 
 # Our modules, and the kind of model that each trains.
-KINDS = {"det_files.run_clm": CAUSAL, "det_files.run_seq2seq": SEQ2SEQ}
+KINDS = {
+    "det_files.run_clm": CAUSAL,
+    "det_files.run_seq2seq": SEQ2SEQ,
+    "det_files.run_preference": PREFERENCE,
+}
 MODULES = tuple(KINDS)
 LAUNCHERS = ("determined.launch.deepspeed", "determined.launch.torch_distributed")
 _PYTHONS = ("python", "python3")

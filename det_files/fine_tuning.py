@@ -30,7 +30,7 @@ def fine_tune(kind: str) -> None:
             tokenizer,
             model.config,
             training_args.seed,
-            **reserved_positions(args.tuning, kind),
+            reserved=reserved_positions(args.tuning, kind),
         )
         core.agree_on("data", data.fingerprint())  # hosts tokenize at their own pace
         model = apply_tuning(

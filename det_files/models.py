@@ -25,8 +25,13 @@ logger = logging.getLogger(__name__)
 
 DTYPES = ("bfloat16", "float16", "float32")
 SECTION = "hyperparameters.model_arguments"
-CAUSAL, SEQ2SEQ = "causal", "seq2seq"
-_CLASSES = {CAUSAL: "AutoModelForCausalLM", SEQ2SEQ: "AutoModelForSeq2SeqLM"}
+# Kinds of entrypoints; what a preference method trains is a causal model, or one that scores.
+CAUSAL, SEQ2SEQ, PREFERENCE, REWARD = "causal", "seq2seq", "preference", "reward"
+_CLASSES = {
+    CAUSAL: "AutoModelForCausalLM",
+    SEQ2SEQ: "AutoModelForSeq2SeqLM",
+    REWARD: "AutoModelForSequenceClassification",
+}
 
 
 @dataclass(frozen=True)
@@ -100,7 +105,8 @@ def load_model(
 
     With `quantization`, linear layers are in 4 bits and multiply in `dtype`.
 
-    `kind` is causal, or seq2seq for encoder-decoder models.
+    `kind` is causal, seq2seq for encoder-decoder models, or reward for those that give a text one
+    number, whose last layer is new unless the model has one.
 
     Without weights to load (`config_name_or_path`), they are drawn from `seed`.
 
@@ -122,6 +128,8 @@ def load_model(
         "attn_implementation": args.attn_implementation,
         "trust_remote_code": args.trust_remote_code,
     }
+    if kind == REWARD:
+        options["num_labels"] = 1
     transformers.set_seed(seed)
     auto_class = getattr(transformers, _CLASSES[kind])
     if args.quantization == "nf4":
@@ -133,6 +141,7 @@ def load_model(
             config = transformers.AutoConfig.from_pretrained(
                 args.config_name_or_path, trust_remote_code=args.trust_remote_code
             )
+            config.num_labels = options.pop("num_labels", config.num_labels)
             model = auto_class.from_config(config, **options)
         else:
             model = auto_class.from_pretrained(args.model_name_or_path, **_weights(args), **options)
@@ -145,6 +154,8 @@ def load_model(
     fit_vocabulary(model, len(tokenizer), f"{SECTION}.tokenizer_name", extended)
     # The key/value cache is of no use in training, and activation checkpointing forbids it.
     model.config.use_cache = False
+    if kind == REWARD:  # scores are read at the last token that is no padding
+        model.config.pad_token_id = tokenizer.pad_token_id
     return model, tokenizer
 
 

@@ -7,7 +7,7 @@ import random
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from det_files.args import RunArgs, RunFacts
 from det_files.combinations import check_combinations, check_kind, with_weight_update
@@ -30,8 +30,10 @@ from det_files.hyperparameters import (
     representatives,
     sample,
 )
-from det_files.models import ModelArguments
+from det_files.models import PREFERENCE, ModelArguments
 from det_files.old_names import modernise
+from det_files.preference.arguments import PreferenceArguments, read_preference_arguments
+from det_files.preference.combinations import check_preference
 from det_files.schema import check_mapping, fields_of, show
 from det_files.searcher import check_searcher
 from det_files.training_arguments import SECTION as TRAINING
@@ -50,7 +52,18 @@ TOP_LEVEL = (
     "data_arguments",
     "tuning_arguments",
     "training_arguments",
+    "preference_arguments",
 )
+
+
+class Sections(NamedTuple):
+    """The sections that are typed; `training` holds what was given, without defaults."""
+
+    model: ModelArguments
+    data: DataArguments
+    tuning: TuningArguments
+    training: dict[str, Any]
+    preference: PreferenceArguments | None
 
 
 def resolve_or_raise(
@@ -96,7 +109,7 @@ def resolve(
     _read_sections(sections, facts.kind, faults)
     rng = random.Random(facts.seed or 0)
     drawn = sample(sections | {"deepspeed_config": raw.get("deepspeed_config")}, rng)
-    model, data, tuning, given = _read_sections(drawn, facts.kind, Faults())
+    model, data, tuning, given, preference = _read_sections(drawn, facts.kind, Faults())
     training = with_defaults(given, model.dtype, faults)
     if training.get("predict_with_generate") and training.get("generation_max_length") is None:
         # transformers' own default is 20 tokens.
@@ -106,16 +119,18 @@ def resolve(
     if isinstance(output_dir, str) and (reason := why_not_writable(context / output_dir)):
         faults.add(f"{TRAINING}.output_dir", f"{output_dir}: {reason}")
     if facts.searcher:
-        check_searcher(facts.searcher, training, faults)
+        check_searcher(facts.searcher, training, faults, preference)
         if facts.searcher.get("name") == "grid":
             check_grid("hyperparameters", hyperparameters, faults)
     deepspeed = _deepspeed(raw, drawn, model, training, facts, context, faults)
     check_combinations(model, tuning, training, deepspeed, faults)
     check_kind(facts.kind, data, faults)
+    if preference is not None:
+        check_preference(preference, model, data, tuning, training, facts.slots, faults)
     if faults.found:
         return None
     training = with_weight_update(training, tuning)
-    return RunArgs(facts, model, data, tuning, training, deepspeed, drawn)
+    return RunArgs(facts, model, data, tuning, training, deepspeed, drawn, preference)
 
 
 def _section(raw: Mapping[str, Any], name: str, faults: Faults) -> dict[str, Any]:
@@ -137,9 +152,7 @@ def _section(raw: Mapping[str, Any], name: str, faults: Faults) -> dict[str, Any
     return dict(value)
 
 
-def _read_sections(
-    sections: Mapping[str, Any], kind: str, faults: Faults
-) -> tuple[ModelArguments, DataArguments, TuningArguments, dict[str, Any]]:
+def _read_sections(sections: Mapping[str, Any], kind: str, faults: Faults) -> Sections:
     def path(name: str) -> str:
         return f"hyperparameters.{name}"
 
@@ -153,7 +166,13 @@ def _read_sections(
     training = read_training_arguments(
         path("training_arguments"), sections["training_arguments"], faults, kind
     )
-    return model, data, tuning, training
+    preference, given = None, sections["preference_arguments"]
+    if kind == PREFERENCE:
+        preference = read_preference_arguments(path("preference_arguments"), given, faults)
+    elif given:
+        reason = "belongs to det_files.run_preference, which the entrypoint does not run"
+        faults.add(path("preference_arguments"), reason)
+    return Sections(model, data, tuning, training, preference)
 
 
 def _deepspeed(

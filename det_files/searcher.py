@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from det_files.faults import Faults, did_you_mean
+from det_files.preference.arguments import PreferenceArguments
+from det_files.preference.metrics import validation_metrics
 from det_files.schema import Field, check_value, show
 
 _COMMON = {"name", "metric", "smaller_is_better", "source_trial_id", "source_checkpoint_uuid"}
@@ -44,25 +46,33 @@ _FIELDS = {
 }
 
 
-def reported_metrics(training: Mapping[str, Any]) -> list[str]:
-    """Names that validations will carry under these training arguments; none without evaluation."""
+def reported_metrics(
+    training: Mapping[str, Any], preference: PreferenceArguments | None = None
+) -> list[str]:
+    """Names that validations will carry under these arguments; none without evaluation."""
     if training.get("eval_strategy", "no") == "no":
         return []
+    if preference is not None:
+        return [*validation_metrics(preference), *TIME_METRICS]
     generated = _GENERATED if training.get("predict_with_generate") else ()
     return ["eval_loss", "eval_perplexity", "eval_token_accuracy", *generated, *TIME_METRICS]
 
 
 def check_searcher(
-    searcher: Mapping[str, Any], training: Mapping[str, Any], faults: Faults
+    searcher: Mapping[str, Any],
+    training: Mapping[str, Any],
+    faults: Faults,
+    preference: PreferenceArguments | None = None,
 ) -> None:
-    """Notes every fault of the section, alone and against the resolved training arguments."""
+    """Notes every fault of the section, alone and against the resolved arguments."""
     name = searcher.get("name")
+    reported = reported_metrics(training, preference)
     if not isinstance(name, str) or name not in SEARCHERS:
         hint = did_you_mean(str(name), SEARCHERS)
         expected = f"expected one of {', '.join(SEARCHERS)}"
         faults.add("searcher.name", f"{expected}, got {show(name)}{hint}")
         # Whatever searches: what is said of metric and length must hold.
-        _check_metric(searcher, training, faults)
+        _check_metric(searcher, reported, faults)
         _check_length(searcher, training, faults)
         return
     allowed, required = SEARCHERS[name]
@@ -76,7 +86,7 @@ def check_searcher(
             faults.add(f"searcher.{key}", f"missing; {name} needs it")
     if name in ("adaptive_asha", "async_halving"):
         _check_halving(searcher, faults)
-    _check_metric(searcher, training, faults)
+    _check_metric(searcher, reported, faults)
     _check_length(searcher, training, faults)
 
 
@@ -93,8 +103,8 @@ def _check_halving(searcher: Mapping[str, Any], faults: Faults) -> None:
         )
 
 
-def _check_metric(searcher: Mapping[str, Any], training: Mapping[str, Any], faults: Faults) -> None:
-    metric, reported = searcher.get("metric"), reported_metrics(training)
+def _check_metric(searcher: Mapping[str, Any], reported: list[str], faults: Faults) -> None:
+    metric = searcher.get("metric")
     if not isinstance(metric, str):
         return
     if not reported and searcher.get("name") == "single":

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
-from transformers import EvalPrediction, Trainer, TrainerCallback, TrainingArguments
+from transformers import EvalPrediction, Trainer, TrainingArguments
 
 from det_files.activation_offloading import ActivationOffloading
 from det_files.compilation import CompileClock, is_compiled
@@ -18,11 +18,10 @@ from det_files.data.layout import Layout
 from det_files.data.sampler import GlobalBatchSampler, by_length
 from det_files.deepspeed_config import BatchSizes
 from det_files.loss_head import install_loss_head, supervised
+from det_files.loss_window import LossWindow
 from det_files.losses import row_statistics, summarize
 from det_files.throughput import ThroughputMeter, model_shape
 from det_files.tuning.prompt_state import has_prompt, load_prompt, saving_prompt
-
-_LOSS_WINDOW = "det_files_loss_window"
 
 
 class TokenTrainer(Trainer):
@@ -58,7 +57,8 @@ class TokenTrainer(Trainer):
         self._forward_context = ActivationOffloading if activation_offloading else nullcontext
         self._meter = ThroughputMeter(self.args.device, model_shape(self.model))
         self._compile_clock = CompileClock(self._meter.paused) if is_compiled(self.model) else None
-        self.add_callback(_LossWindow(self))
+        self._loss_window = LossWindow(self)
+        self.add_callback(self._loss_window)
 
     def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> Sampler[int] | None:
         sizes = batch_sizes(self.args)
@@ -157,7 +157,7 @@ class TokenTrainer(Trainer):
             super()._maybe_log_save_evaluate(*args, **kwargs)
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        self._keep_loss_window()
+        self._loss_window.keep()
         if self.args.include_num_input_tokens_seen == "no":  # else the Trainer counts them itself
             self.state.num_input_tokens_seen += self._meter.book_tokens(self.accelerator.gather)
         super()._save_checkpoint(*args, **kwargs)
@@ -183,33 +183,6 @@ class TokenTrainer(Trainer):
         # Resumed from the checkpoint of its last step, the Trainer would train one more.
         if self.state.global_step < self.state.max_steps:
             super()._run_epoch(*args, **kwargs)
-
-    def _keep_loss_window(self) -> None:
-        """Puts the losses since the last logged row into the state that is being saved."""
-        self.state.stateful_callbacks.pop(_LOSS_WINDOW, None)
-        if self._globalstep_last_logged < self.state.global_step:
-            mean_of_ranks = self.accelerator.gather(self._tr_loss[None].double()).mean()
-            self.state.stateful_callbacks[_LOSS_WINDOW] = {
-                "sum": float(mean_of_ranks),
-                "since": self._globalstep_last_logged,
-            }
-
-    def restore_loss_window(self) -> None:
-        """Goes on with the window of the checkpoint that training resumed from, if it had one."""
-        window = self.state.stateful_callbacks.pop(_LOSS_WINDOW, None)
-        if window is not None:
-            self._tr_loss += window["sum"]
-            self._globalstep_last_logged = int(window["since"])
-
-
-class _LossWindow(TrainerCallback):
-    """Restores the loss window at the only moment when the Trainer has just made a new one."""
-
-    def __init__(self, trainer: TokenTrainer) -> None:
-        self._trainer = trainer
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._trainer.restore_loss_window()
 
 
 def _evaluation_metrics(prediction: EvalPrediction) -> dict[str, float]:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import torch
-from transformers import PreTrainedTokenizerBase, PrinterCallback, TrainingArguments
+from transformers import (
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    TrainerCallback,
+    TrainingArguments,
+)
 
 from det_files.args import RunArgs
 from det_files.attention import isolate_rows
@@ -48,30 +53,43 @@ def build_trainer(
     _check_global_batch(layout, batch_sizes(training_args))
     if args.model.compile == "layers":
         compile_layers(model)
-    if core.latest_checkpoint is not None:
-        training_args.resume_from_checkpoint = str(core.latest_checkpoint)
-    stochastic = args.tuning.weight_update == "stochastic"
+    resume_latest(training_args, core)
     trainer = TokenTrainer(
         model=model,
         args=training_args,
         layout=layout,
         activation_offloading=args.model.activation_offloading,
         processing_class=tokenizer,
-        callbacks=[
-            DetCallback(
-                core.context,
-                training_args,
-                searcher=args.facts.searcher or None,
-                extra_files={RESOLVED_CONFIG_FILE: to_yaml(args.to_dict())},
-            ),
-            TensorBoardCallback(core.tensorboard_dir),
-            ParameterReport(),
-            *([SameRounding()] if stochastic else []),
-        ],
+        callbacks=trial_callbacks(args, training_args, core),
     )
     # Metrics go through DetCallback; printed dictionaries would be every row a second time.
     trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+def resume_latest(training_args: TrainingArguments, core: TrialCore) -> None:
+    """Lets training resume from the trial's latest checkpoint, where it has one."""
+    if core.latest_checkpoint is not None:
+        training_args.resume_from_checkpoint = str(core.latest_checkpoint)
+
+
+def trial_callbacks(
+    args: RunArgs, training_args: TrainingArguments, core: TrialCore
+) -> list[TrainerCallback]:
+    """What a trial has beside its trainer, whichever that is."""
+    found: list[TrainerCallback] = [
+        DetCallback(
+            core.context,
+            training_args,
+            searcher=args.facts.searcher or None,
+            extra_files={RESOLVED_CONFIG_FILE: to_yaml(args.to_dict())},
+        ),
+        TensorBoardCallback(core.tensorboard_dir),
+        ParameterReport(),
+    ]
+    if args.tuning.weight_update == "stochastic":
+        found.append(SameRounding())
+    return found
 
 
 def _check_global_batch(layout: Layout, sizes: BatchSizes) -> None:

@@ -188,17 +188,19 @@ def make_training_arguments(
     output_dir: Path,
     on_cpu: bool,
     kind: str = CAUSAL,
+    configuration: type[TrainingArguments] | None = None,
 ) -> TrainingArguments:
     """The TrainingArguments object; with DeepSpeed it also prepares partitioned loading.
+
+    `configuration` is a class of them with fields of its own; default: what `kind` needs.
 
     Raises:
         ConfigError: transformers refuses the combination, in its own words.
     """
     import transformers
 
-    generating = kind == SEQ2SEQ
-    arguments_class = (
-        transformers.Seq2SeqTrainingArguments if generating else transformers.TrainingArguments
+    arguments_class = configuration or (
+        transformers.Seq2SeqTrainingArguments if kind == SEQ2SEQ else transformers.TrainingArguments
     )
     options = {k: v for k, v in values.items() if k not in ("output_dir", "deepspeed")}
     _check_packages(values, on_cpu)

@@ -10,7 +10,9 @@ import ast
 import functools
 import importlib.metadata
 import importlib.util
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from det_files.models import CAUSAL, SEQ2SEQ
 from det_files.schema import Field
@@ -44,11 +46,16 @@ GENERATING = ("predict_with_generate", "generation_max_length", "generation_num_
 _EXCLUSIVE_MINIMUM = {"num_train_epochs": 0, "logging_steps": 0, "eval_steps": 0, "save_steps": 0}
 
 
-def _source(module: str) -> ast.Module:
-    package = importlib.util.find_spec("transformers")
-    if package is None or not package.submodule_search_locations:
-        raise ModuleNotFoundError("transformers is not installed: run make setup")
-    path = Path(package.submodule_search_locations[0]) / f"{module}.py"
+def installed_source(package: str, module: str) -> ast.Module:
+    """The source of an installed package's module ("trainer/dpo_config"), parsed, not imported.
+
+    Raises:
+        ModuleNotFoundError: the package is not installed.
+    """
+    found = importlib.util.find_spec(package)
+    if found is None or not found.submodule_search_locations:
+        raise ModuleNotFoundError(f"{package} is not installed: run make setup")
+    path = Path(found.submodule_search_locations[0]) / f"{module}.py"
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
@@ -67,20 +74,23 @@ def training_fields(kind: str = CAUSAL) -> dict[str, Field]:
         ModuleNotFoundError: transformers is not installed.
         RuntimeError: the source has another shape than the dataclass that 5.x has.
     """
-    tree = _source("training_args")
-    enums = _enum_values(tree) | _enum_values(_source("trainer_utils"))
-    found = _fields_of_class(tree, "TrainingArguments", enums)
+    tree = installed_source("transformers", "training_args")
+    enums = _enum_values(tree)
+    enums |= _enum_values(installed_source("transformers", "trainer_utils"))
+    found = fields_of_class(tree, "TrainingArguments", enums)
     if kind == SEQ2SEQ:
-        more = _fields_of_class(_source("training_args_seq2seq"), "Seq2SeqTrainingArguments", enums)
+        generating = installed_source("transformers", "training_args_seq2seq")
+        more = fields_of_class(generating, "Seq2SeqTrainingArguments", enums)
         found |= {name: more[name] for name in GENERATING}
     if "learning_rate" not in found:
         raise RuntimeError(f"transformers {transformers_version()}: no fields in training_args.py")
     return found
 
 
-def _fields_of_class(
-    tree: ast.Module, name: str, enums: dict[str, tuple[str, ...]]
+def fields_of_class(
+    tree: ast.Module, name: str, enums: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 ) -> dict[str, Field]:
+    """Name → Field for the annotated fields of a class's own body; `enums` have the choices."""
     classes = (node for node in tree.body if isinstance(node, ast.ClassDef))
     owner = next((node for node in classes if node.name == name), None)
     fields = (
@@ -91,7 +101,7 @@ def _fields_of_class(
     return {field.name: field for field in fields}
 
 
-def _field(name: str, annotation: ast.expr, enums: dict[str, tuple[str, ...]]) -> Field:
+def _field(name: str, annotation: ast.expr, enums: Mapping[str, tuple[str, ...]]) -> Field:
     names = {node.id for node in ast.walk(annotation) if isinstance(node, ast.Name)}
     kinds = {n for n in _outer_names(annotation) if n in _BASIC} or {"any"}
     if any(isinstance(n, ast.Constant) and n.value is None for n in ast.walk(annotation)):

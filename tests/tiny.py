@@ -197,3 +197,23 @@ def make_echoes(directory: Path) -> Path:
         text = "".join(f"{json.dumps(row)}\n" for row in rows)
         (directory / split / "rows.jsonl").write_text(text)
     return directory
+
+
+def make_preferences(directory: Path, form: str = "pairs", train: int = 20, val: int = 8) -> Path:
+    """Rows of which the right answer repeats a word of the prompt: pairs, marked or prompts."""
+    rng = random.Random(5)
+    for split, count in (("train", train), ("val", val)):
+        (directory / split).mkdir(parents=True, exist_ok=True)
+        with (directory / split / "rows.jsonl").open("w", encoding="utf-8") as stream:
+            for number in range(count):
+                prompt = f"{number}: {sentence(rng, 2, 9)}"
+                right, wrong = f"{prompt.split()[1]} yes", f"no {sentence(rng, 1, 6)}"
+                if form == "pairs":
+                    row: dict[str, Any] = {"prompt": prompt, "chosen": right, "rejected": wrong}
+                elif form == "marked":
+                    good = number % 2 == 0
+                    row = {"prompt": prompt, "completion": right if good else wrong, "label": good}
+                else:
+                    row = {"input": prompt, "output": right}
+                stream.write(json.dumps(row) + "\n")
+    return directory

@@ -12,6 +12,7 @@ SECTION = "hyperparameters.data_arguments"
 INPUT_PLACEHOLDER = "__input__"
 OUTPUT_PLACEHOLDER = "__output__"
 ROLES = ("input", "output", "text", "messages")
+PREFERENCE_ROLES = ("prompt", "chosen", "rejected", "completion", "label")
 BLOCKS = "blocks"
 # What a source may say for itself, in place of the section.
 _PER_SOURCE = (
@@ -42,8 +43,9 @@ class SourceArguments:
     columns: dict[str, str] = field(
         default_factory=dict,
         metadata={
-            "help": "{input: column, output: column}, {messages: column} for conversations, or "
-            "{text: column} for plain text"
+            "help": "{input: column, output: column}, {messages: column} for conversations, "
+            "{text: column} for plain text; for preferences prompt, chosen and rejected, or "
+            "prompt, completion and label"
         },
     )
     name: str | None = field(
@@ -132,6 +134,13 @@ class DataArguments:
         metadata={
             "choices": ("cut", "drop", "error"),
             "help": "what becomes of a row that is longer than the model's positions or a block",
+        },
+    )
+    equal_answers: str = field(
+        default="error",
+        metadata={
+            "choices": ("drop", "error"),
+            "help": "what becomes of a row of preferences whose answers are the same",
         },
     )
     packing: bool | str = field(

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
+# What `split_tokens` takes and gives.
+TokensOf = Callable[[Split, int | None, Template, str, Bound, TokenCache], Entry]
 __all__ = ["Examples", "TrainingData", "load_data", "split_off"]
 
 
@@ -60,21 +62,27 @@ def load_data(
     tokenizer: PreTrainedTokenizerBase,
     model_config: PretrainedConfig | None = None,
     seed: int = 42,
+    tokens: TokensOf = split_tokens,
     *,
-    reserved: int = 0,
-    reserved_of_target: int = 0,
+    reserved: tuple[int, int] = (0, 0),
 ) -> TrainingData:
     """Reads, templates and tokenizes, or takes what the token cache has of it; logs counts.
 
-    `model_config` gives the number of positions that an example must fit, `reserved` those of them
-    that it must leave free (of an encoder-decoder the encoder's, and `reserved_of_target` the
-    decoder's); `seed` chooses the rows of val where a source has none.
+    Args:
+        args: the sources, and how their rows become tokens.
+        tokenizer: whose chat template `chat_template: auto` takes.
+        model_config: gives the number of positions that an example must fit.
+        seed: chooses the rows of val where a source has none.
+        tokens: makes the tokens of a split; preferences have another form.
+        reserved: positions that an example must leave free, for virtual tokens or for what is
+            generated behind it: those of the model (an encoder-decoder's encoder), and those of a
+            decoder of its own.
 
     Raises:
         ConfigError: a source is not there; rows are bad, too long, or hold nothing to learn; a
             split has no rows. The faults of all sources come at once.
     """
-    loader = _Loader(args, tokenizer, model_config, seed, reserved, reserved_of_target)
+    loader = _Loader(args, tokenizer, model_config, seed, tokens, reserved)
     weights = args.weights()
     train: list[Part] = []
     val: list[Part] = []
@@ -89,13 +97,19 @@ def load_data(
     for name, examples in data.items():
         logger.info("data: %s", describe(name, examples))
     first = Template.of(args, tokenizer, args.sources[0], loader.separate)
-    order = _order(data["train"].sizes, weights, args.mixture_stopping)
+    order = order_of(data["train"].sizes, args)
     return TrainingData(data["train"], data["val"], first, order)
 
 
-def _order(sizes: list[int], weights: list[float] | None, stopping: str) -> MixtureOrder:
+def order_of(sizes: list[int], args: DataArguments) -> MixtureOrder:
+    """The order of sources of these sizes, in rows, as the arguments weigh them.
+
+    Raises:
+        ConfigError: they cannot be mixed so.
+    """
+    stopping = args.mixture_stopping
     try:
-        return MixtureOrder(sizes, weights, stopping)
+        return MixtureOrder(sizes, args.weights(), stopping)
     except ValueError as error:
         raise ConfigError(Fault(f"{SECTION}.mixture_stopping", f"{stopping}: {error}")) from error
 
@@ -125,14 +139,15 @@ class _Loader:
         tokenizer: PreTrainedTokenizerBase,
         model_config: PretrainedConfig | None,
         seed: int,
-        reserved: int,
-        reserved_of_target: int,
+        tokens: TokensOf,
+        reserved: tuple[int, int],
     ) -> None:
         self.faults = Faults()
         self.separate = bool(getattr(model_config, "is_encoder_decoder", False))
+        self._tokens_of = tokens
         self._args = args
         self._tokenizer = tokenizer
-        self._bound = _bound(_positions(model_config), reserved, reserved_of_target, args.too_long)
+        self._bound = _bound(_positions(model_config), reserved, args.too_long)
         self._seed = seed
         # Set here, for all that tokenizes: its tokens and the cache's key depend on it.
         set_languages(tokenizer, args)
@@ -191,7 +206,7 @@ class _Loader:
         bound = self._bound
         if args.packing == BLOCKS and (bound.tokens is None or args.block_size < bound.tokens):
             bound = Bound(args.block_size, "a block of {} tokens (block_size)", args.too_long)
-        return split_tokens(split, limit, template, self._fingerprint, bound, self._cache)
+        return self._tokens_of(split, limit, template, self._fingerprint, bound, self._cache)
 
     def _part(
         self,
@@ -244,18 +259,19 @@ def _positions(config: PretrainedConfig | None) -> int | None:
     return int(value) if isinstance(value, int) and value > 0 else None
 
 
-def _bound(positions: int | None, reserved: int, reserved_of_target: int, too_long: str) -> Bound:
+def _bound(positions: int | None, reserved: tuple[int, int], too_long: str) -> Bound:
     if positions is None:
         return Bound(too_long=too_long)
-    free = (positions - reserved, positions - reserved_of_target)
+    free = (positions - reserved[0], positions - reserved[1])
     if min(free) < 1:
         reason = f"none of the model's {positions} positions is left for an example"
-        raise ConfigError(
-            Fault(f"{SECTION}.sources", f"{reason} ({positions - min(free)} reserved)")
-        )
+        raise ConfigError(Fault(f"{SECTION}.sources", f"{reason} ({max(reserved)} reserved)"))
     whose = "the model's {} positions"
     if min(free) < positions:
-        whose = f"the {min(free)} of the model's {positions} positions that virtual tokens leave"
+        whose = (
+            f"the {min(free)} of the model's {positions} positions that virtual tokens or "
+            "generated answers leave"
+        )
     return Bound(free[0], whose, too_long, free[1])
 
 

@@ -26,7 +26,7 @@ class Part(Protocol):
     supervised: Numbers  # learned tokens of each [N]
 
     def read(self, index: int) -> tuple[Numbers, Numbers]:
-        """(tokens [S] int64, which of them are learned [S] bool) of one example."""
+        """(tokens [S] int64, 0 where a token is not learned [S]) of one example."""
 
 
 class Rows:
@@ -43,7 +43,7 @@ class Rows:
         number = index if self._numbers is None else self._numbers[index]
         start, stop = self._entry.offsets[number], self._entry.offsets[number + 1]
         tokens = self._entry.tokens[start:stop].astype(np.int64)
-        return tokens, self._entry.learned[start:stop].astype(bool)
+        return tokens, self._entry.learned[start:stop]
 
 
 class TextBlocks:
@@ -100,13 +100,17 @@ class Examples(Dataset[Example]):
         return len(self.lengths)
 
     def __getitem__(self, index: int) -> Example:
+        tokens, learned = self.read(index)
+        return {
+            "input_ids": torch.from_numpy(tokens),
+            "labels": torch.from_numpy(np.where(learned != 0, tokens, IGNORED)),
+        }
+
+    def read(self, index: int) -> tuple[Numbers, Numbers]:
+        """`Part.read` of the part that the example is in."""
         number = index + len(self) if index < 0 else index
         if not 0 <= number < len(self):
             raise IndexError(f"row {index} of {len(self)}")
         part = int(np.searchsorted(self._ends, number, side="right"))
         before = int(self._ends[part]) - self.sizes[part]
-        tokens, learned = self._parts[part].read(int(number) - before)
-        return {
-            "input_ids": torch.from_numpy(tokens),
-            "labels": torch.from_numpy(np.where(learned, tokens, IGNORED)),
-        }
+        return self._parts[part].read(int(number) - before)

@@ -9,6 +9,7 @@ from det_files.data.arguments import (
     BLOCKS,
     INPUT_PLACEHOLDER,
     OUTPUT_PLACEHOLDER,
+    PREFERENCE_ROLES,
     ROLES,
     DataArguments,
     SourceArguments,
@@ -102,8 +103,8 @@ def _read_source(path: str, item: Any, faults: Faults) -> SourceArguments | None
             faults.add(f"{path}.{key}", "belongs to dataset_name, not to path")
     columns = read.get("columns") or {}
     for role in columns if isinstance(columns, Mapping) else ():
-        if role not in ROLES:
-            faults.unknown(f"{path}.columns", role, ROLES)
+        if role not in (*ROLES, *PREFERENCE_ROLES):
+            faults.unknown(f"{path}.columns", role, (*ROLES, *PREFERENCE_ROLES))
     for role in ("text", "messages"):
         if isinstance(columns, Mapping) and role in columns and len(columns) > 1:
             expected = "expected text alone (plain text), messages alone, or input and output"

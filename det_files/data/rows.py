@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from det_files.data.arguments import PREFERENCE_ROLES, ROLES
 from det_files.data.conversations import check_messages
 from det_files.faults import ConfigError, Fault, did_you_mean
 
@@ -32,9 +33,9 @@ def is_text(row: Row) -> bool:
 def wanted_columns(columns: Mapping[str, str]) -> frozenset[str]:
     """The columns of which a row may be made; of a pair, a role that is not mapped is its own."""
     if not columns:
-        return frozenset({"input", "output", "text", "messages"})
+        return frozenset({*ROLES, *PREFERENCE_ROLES})
     roles = columns if {"text", "messages"} & set(columns) else ("input", "output")
-    return frozenset(columns.get(role, role) for role in roles)
+    return frozenset(columns.get(role, role) for role in roles) | frozenset(columns.values())
 
 
 def to_row(
@@ -51,19 +52,25 @@ def to_row(
         if value is None and role == "output" and not complete:
             continue
         if value is None:
-            return None, _lacks(column, record, columns)
+            return None, lacks(column, record, columns)
         if not isinstance(value, str):
             return None, f'"{column}" is a {type(value).__name__}, expected a string'
-        if broken := _half_character(value):
+        if broken := half_character(value):
             return None, f'"{column}" {broken}'
         row[role] = value
     return row, ""
 
 
-def _lacks(column: str, record: Mapping[str, Any], columns: Mapping[str, str]) -> str:
-    """What there is instead, and at first how to say which of it is meant."""
+def lacks(
+    column: str,
+    record: Mapping[str, Any],
+    columns: Mapping[str, str],
+    roles: Iterable[str] = ("input", "output"),
+) -> str:
+    """That a column is missing, what there is, and how `columns` says which of it is meant."""
     there = ", ".join(map(str, record)) or "nothing"
-    way = "" if columns else "; columns: {input: …, output: …} names others"
+    way = f"; columns: {{{', '.join(f'{role}: …' for role in roles)}}} names others"
+    way = "" if columns else way
     return f'lacks "{column}"{did_you_mean(column, record)} (there is {there}{way})'
 
 
@@ -78,11 +85,12 @@ def _conversation(record: Mapping[str, Any], column: str, complete: bool) -> tup
     messages, problem = check_messages(record[column], complete)
     if messages is None:
         return None, f'"{column}" {problem}'
-    broken = next((b for m in messages if (b := _half_character(m["content"]))), "")
+    broken = next((b for m in messages if (b := half_character(m["content"]))), "")
     return (None, f'"{column}" {broken}') if broken else ({"messages": messages}, "")
 
 
-def _half_character(value: str) -> str:
+def half_character(value: str) -> str:
+    """What is wrong with a string that cannot be written as UTF-8; "" where nothing is."""
     try:
         value.encode("utf-8")
     except UnicodeEncodeError as error:  # JSON can write half of a surrogate pair

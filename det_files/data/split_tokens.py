@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -91,8 +91,33 @@ def split_tokens(
     Raises:
         ConfigError: rows are bad, too long, or hold nothing to learn; ten of them are named.
     """
+
+    def build(writer: EntryWriter) -> dict[str, Any]:
+        return _build(split, limit, template, bound, writer)
+
+    return cached_tokens(split, limit, template, fingerprint, bound, cache, build)
+
+
+def cached_tokens(
+    split: Split,
+    limit: int | None,
+    template: Template,
+    fingerprint: str,
+    bound: Bound,
+    cache: TokenCache,
+    build: Callable[[EntryWriter], dict[str, Any]],
+    form: str = "rows",
+) -> Entry:
+    """The entry of a split that `build` writes, or that the cache has already.
+
+    `form` tells entries that are written differently of the same rows.
+
+    Raises:
+        ConfigError: what `build` raises; the data changed meanwhile.
+    """
     source = split.source
     described = {
+        "form": form,
         "content": split.fingerprint(cache.digests),
         "split": split.name,
         "limit": limit,
@@ -107,13 +132,13 @@ def split_tokens(
         "languages": languages(template.tokenizer),
     }
 
-    def build(writer: EntryWriter) -> dict[str, Any]:
-        meta = _build(split, limit, template, bound, writer)
+    def build_unchanged(writer: EntryWriter) -> dict[str, Any]:
+        meta = build(writer)
         if split.fingerprint(cache.digests) != described["content"]:
             raise ConfigError(Fault(split.section, "the data changed while it was read: try again"))
         return meta
 
-    entry = cache.get(cache_key(described), build)
+    entry = cache.get(cache_key(described), build_unchanged)
     _log(split, source, entry)
     return entry
 
@@ -249,11 +274,17 @@ class _RowWriter:
 
     def _raise_if_longer(self) -> None:
         if self._longer:
-            count, whose = len(self._longer), self._bound.whose.format(self._bound.tokens)
-            are = "row is" if count == 1 else "rows are"
-            reason = (
-                f"{count} {are} longer than {whose} (the first is {self._first_longer}, the "
-                f"longest has {max(self._longer)} tokens): lower max_input_tokens or "
-                "max_output_tokens, or say too_long: cut or drop"
+            raise ConfigError(
+                longer_rows(self._section, self._bound, self._longer, self._first_longer)
             )
-            raise ConfigError(Fault(self._section, reason))
+
+
+def longer_rows(section: str, bound: Bound, lengths: list[int], first: str) -> Fault:
+    """That rows of these lengths are over the bound; `first` is the place of the first."""
+    count, whose = len(lengths), bound.whose.format(bound.tokens)
+    are = "row is" if count == 1 else "rows are"
+    return Fault(
+        section,
+        f"{count} {are} longer than {whose} (the first is {first}, the longest has {max(lengths)} "
+        "tokens): lower max_input_tokens or max_output_tokens, or say too_long: cut or drop",
+    )

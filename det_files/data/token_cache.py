@@ -40,6 +40,8 @@ _MAKERS = (
     "files",
     "hub",
     "json_list",
+    "preference_rows",
+    "preference_tokens",
     "rows",
     "source_target",
     "split_tokens",

@@ -174,4 +174,6 @@ _CONFIGS: dict[str, Callable[[PreTrainedModel, TuningArguments], Any]] = {
 
 def task_type(model: PreTrainedModel) -> str:
     """peft's word for the kind of the model."""
+    if type(model).__name__.endswith("ForSequenceClassification"):
+        return "SEQ_CLS"
     return "SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM"

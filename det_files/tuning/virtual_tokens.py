@@ -20,11 +20,12 @@ def virtual_tokens(args: TuningArguments) -> int:
     return int(getattr(read_config(args.adapter), "num_virtual_tokens", None) or 0)
 
 
-def reserved_positions(args: TuningArguments, kind: str) -> dict[str, int]:
-    """What `load_data` must be told of them.
+def reserved_positions(args: TuningArguments, kind: str) -> tuple[int, int]:
+    """Positions that they take of the model (or encoder), and of a decoder: see `load_data`.
 
     In an encoder-decoder, prompts stand before what the encoder reads, and prefixes are keys and
     values of the decoder's past.
     """
     of_target = kind == SEQ2SEQ and args.method == "prefix"
-    return {"reserved_of_target" if of_target else "reserved": virtual_tokens(args)}
+    count = virtual_tokens(args)
+    return (0, count) if of_target else (count, 0)

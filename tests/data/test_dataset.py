@@ -90,14 +90,17 @@ def test_positions_of_virtual_tokens_are_left_free(
     config = AutoConfig.for_model("gpt2", n_positions=80)
     args = DataArguments(sources=[SourceArguments(path=str(tiny_data))], too_long="cut")
     longest = int(load_data(args, tokenizer).train.lengths.max())
-    assert load_data(args, tokenizer, config, reserved=80 - longest).train.lengths.max() == longest
-    cut = load_data(args, tokenizer, config, reserved=81 - longest)
+    assert (
+        load_data(args, tokenizer, config, reserved=(80 - longest, 0)).train.lengths.max()
+        == longest
+    )
+    cut = load_data(args, tokenizer, config, reserved=(81 - longest, 0))
     assert cut.train.lengths.max() == longest - 1
     args = DataArguments(sources=args.sources)
     with pytest.raises(ConfigError, match="longer than the 20 of the model's 80 positions that vi"):
-        load_data(args, tokenizer, config, reserved=60)
+        load_data(args, tokenizer, config, reserved=(60, 0))
     with pytest.raises(ConfigError, match=r"none of the model's 80 positions .* \(90 reserved\)"):
-        load_data(args, tokenizer, config, reserved=90)
+        load_data(args, tokenizer, config, reserved=(90, 0))
 
 
 def test_each_side_of_an_encoder_decoder_has_its_own_positions(
@@ -114,8 +117,8 @@ def test_each_side_of_an_encoder_decoder_has_its_own_positions(
         )
 
     source, target = longest()
-    assert longest(reserved=201 - source) == (source - 1, target)
-    assert longest(reserved_of_target=201 - target) == (source, target - 1)
+    assert longest(reserved=(201 - source, 0)) == (source - 1, target)
+    assert longest(reserved=(0, 201 - target)) == (source, target - 1)
 
 
 def test_a_row_fits_a_block_where_rows_are_packed_in_blocks(

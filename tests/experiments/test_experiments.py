@@ -15,7 +15,7 @@ from conftest import ROOT, RunJobs, Trial, set_arguments
 from det_files.args import RunArgs
 from det_files.experiment import Experiment, load_experiment
 from det_files.validate import check_experiment
-from tiny import make_model
+from tiny import make_model, make_preferences
 
 FILES = sorted((ROOT / "experiments").glob("*.yaml"))
 # The first part of a file's name → the architecture that stands in for its model.
@@ -236,15 +236,28 @@ def two_steps(
     """Every file for two steps with 2 ranks: its own stage, method, precision and batch."""
     directory = tmp_path_factory.mktemp("experiments")
     models = {a: make_model(directory / a, a) for a in set(ARCHITECTURE.values())}
+    preferences = {
+        method: make_preferences(directory / form, form)
+        for method, form in (
+            ("dpo", "pairs"),
+            ("orpo", "pairs"),
+            ("reward", "pairs"),
+            ("kto", "marked"),
+        )
+    }
     jobs: dict[str, dict[str, list[str]]] = defaultdict(dict)
     for path in FILES:
+        preference = load(path).hyperparameters.get("preference_arguments")
+        method = preference["method"] if preference else None
         overrides = {
             "model_arguments__model_name_or_path": str(models[ARCHITECTURE[family_of(path)]]),
-            "data_arguments__sources": [{"path": str(tiny_data)}],
+            "data_arguments__sources": [{"path": str(preferences.get(method, tiny_data))}],
             "training_arguments__max_steps": 2,
             "training_arguments__eval_steps": 2,
             "training_arguments__save_steps": 2,
         }
+        if method == "grpo":
+            overrides["preference_arguments__max_completion_length"] = 8
         arguments = ["--experiment", str(path), *set_arguments(overrides)]
         jobs[load(path).module][path.stem] = arguments
     found: dict[str, Trial] = {}

@@ -16,16 +16,16 @@ from det_files.tuning.virtual_tokens import reserved_positions
 @pytest.mark.parametrize(
     ("method", "kind", "wanted"),
     [
-        ("full", CAUSAL, {"reserved": 0}),
-        ("lora", SEQ2SEQ, {"reserved": 0}),
-        ("prompt", CAUSAL, {"reserved": 7}),
-        ("prefix", CAUSAL, {"reserved": 7}),
-        ("p_tuning", SEQ2SEQ, {"reserved": 7}),
-        ("prefix", SEQ2SEQ, {"reserved_of_target": 7}),
+        ("full", CAUSAL, (0, 0)),
+        ("lora", SEQ2SEQ, (0, 0)),
+        ("prompt", CAUSAL, (7, 0)),
+        ("prefix", CAUSAL, (7, 0)),
+        ("p_tuning", SEQ2SEQ, (7, 0)),
+        ("prefix", SEQ2SEQ, (0, 7)),
     ],
 )
 def test_they_are_counted_on_the_side_that_has_them(
-    method: str, kind: str, wanted: dict[str, int]
+    method: str, kind: str, wanted: tuple[int, int]
 ) -> None:
     args = TuningArguments(method=method, num_virtual_tokens=7)
     assert reserved_positions(args, kind) == wanted
@@ -37,4 +37,4 @@ def test_an_adapters_are_its_own(tiny_model: Path, tmp_path: Path) -> None:
     with saving_prompt(tuned, tmp_path, None):
         tuned.save_pretrained(tmp_path)
     args = TuningArguments(method="prompt", adapter=str(tmp_path))
-    assert reserved_positions(args, CAUSAL) == {"reserved": 5}
+    assert reserved_positions(args, CAUSAL) == (5, 0)

@@ -1,0 +1,1 @@
+"""Learning from preferences and rewards: TRL's trainers, with our data, order and recovery."""
