@@ -7,7 +7,7 @@ from typing import Any
 
 from det_files.faults import Faults, did_you_mean
 from det_files.preference.arguments import PreferenceArguments
-from det_files.preference.metrics import validation_metrics
+from det_files.preference.metrics import grows, validation_metrics
 from det_files.schema import Field, check_value, show
 
 _COMMON = {"name", "metric", "smaller_is_better", "source_trial_id", "source_checkpoint_uuid"}
@@ -114,7 +114,7 @@ def _check_metric(searcher: Mapping[str, Any], reported: list[str], faults: Faul
     elif metric not in reported:
         hint = did_you_mean(metric, reported)
         faults.add("searcher.metric", f"{metric} is not among {', '.join(reported)}{hint}")
-    elif metric in _GROWING and searcher.get("smaller_is_better") is None:
+    elif (metric in _GROWING or grows(metric)) and searcher.get("smaller_is_better") is None:
         # Determined's default is true: the worst trial, or checkpoint, would be the best.
         reason = f"{metric} grows as the model gets better: say smaller_is_better: false"
         faults.add("searcher.smaller_is_better", reason)

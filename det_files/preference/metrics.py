@@ -14,6 +14,16 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "grpo": ("reward", "reward_std", "completions/mean_length", "completions/clipped_ratio"),
 }
 
+_GROWING = {
+    *(f"eval_{name}" for name in ("rewards/accuracies", "rewards/margins", "rewards/chosen")),
+    *("eval_mean_token_accuracy", "eval_accuracy", "eval_margin", "eval_reward"),
+}
+
+
+def grows(metric: str) -> bool:
+    """Whether a metric is higher for a better model, of those of which that can be said."""
+    return metric in _GROWING or (metric.startswith("eval_rewards/") and metric.endswith("/mean"))
+
 
 def validation_metrics(preference: PreferenceArguments) -> list[str]:
     """Names that the validations of these arguments carry, "eval_loss" first."""

@@ -98,6 +98,11 @@ GRPO = {"method": "grpo", "rewards": ["exact_match"]}
             ["tokenizer_name: not with grpo, beta and full tuning"],
         ),
         (
+            GRPO,
+            {"searcher": {"name": "single", "metric": "eval_rewards/exact_match/mean"}},
+            ["searcher.smaller_is_better: eval_rewards/exact_match/mean grows as the model gets"],
+        ),
+        (
             {},
             {"searcher": {"name": "single", "metric": "eval_accuracy"}},
             ["searcher.metric: eval_accuracy is not among eval_loss, eval_rewards/chosen"],
