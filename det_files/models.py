@@ -26,6 +26,7 @@ DTYPES = ("bfloat16", "float16", "float32")
 SECTION = "hyperparameters.model_arguments"
 CAUSAL, SEQ2SEQ = "causal", "seq2seq"
 _CLASSES = {CAUSAL: "AutoModelForCausalLM", SEQ2SEQ: "AutoModelForSeq2SeqLM"}
+_OVERFLOWING = ("t5", "mt5", "umt5", "longt5")  # in float16
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,13 @@ def gguf_conversion_command(args: ModelArguments) -> str:
     )
 
 
+def auto_class(kind: str) -> Any:
+    """transformers' class that loads models of a kind: causal or seq2seq."""
+    import transformers
+
+    return getattr(transformers, _CLASSES[kind])
+
+
 def load_model(
     args: ModelArguments,
     dtype: torch.dtype | str | None = None,
@@ -113,16 +121,18 @@ def load_model(
         "trust_remote_code": args.trust_remote_code,
     }
     transformers.set_seed(seed)
-    auto_class = getattr(transformers, _CLASSES[kind])
+    model_class = auto_class(kind)
     with _explained(args):
         if args.model_name_or_path is None:
             config = transformers.AutoConfig.from_pretrained(
                 args.config_name_or_path, trust_remote_code=args.trust_remote_code
             )
-            model = auto_class.from_config(config, **options)
+            model = model_class.from_config(config, **options)
         else:
-            model = auto_class.from_pretrained(args.model_name_or_path, **_weights(args), **options)
-    _check_range(model, args)
+            name = args.model_name_or_path
+            model = model_class.from_pretrained(name, **_weights(args), **options)
+    if reason := range_fault(model.config.model_type, args.dtype):
+        raise ConfigError(Fault(f"{SECTION}.dtype", reason))
     extended = args.tokenizer_name is not None
     fit_vocabulary(model, len(tokenizer), f"{SECTION}.tokenizer_name", extended)
     # The key/value cache is of no use in training, and activation checkpointing forbids it.
@@ -200,11 +210,11 @@ def explain_load_error(source: str, error: Exception) -> str:
     )
 
 
-def _check_range(model: PreTrainedModel, args: ModelArguments) -> None:
-    """Refuses T5 in float16, in which its activations overflow and losses become NaN."""
-    if args.dtype == "float16" and model.config.model_type in ("t5", "mt5", "umt5", "longt5"):
-        reason = (
-            "T5 was trained in bfloat16 and overflows float16's range: the loss becomes NaN; use "
-            "bfloat16, or float32 where the GPU has none (V100, T4)"
-        )
-        raise ConfigError(Fault(f"{SECTION}.dtype", reason))
+def range_fault(model_type: str, dtype: str) -> str | None:
+    """Why a model cannot be computed with in a precision: T5's activations overflow float16."""
+    if dtype != "float16" or model_type not in _OVERFLOWING:
+        return None
+    return (
+        "T5 was trained in bfloat16 and overflows float16's range: the loss becomes NaN; use "
+        "bfloat16, or float32 where the GPU has none (V100, T4)"
+    )

@@ -15,6 +15,7 @@ import numpy as np
 
 from det_files.data.arguments import BLOCKS, SECTION, DataArguments, SourceArguments
 from det_files.data.examples import Examples, Part, Rows, TextBlocks
+from det_files.data.languages import set_languages
 from det_files.data.mixture import MixtureOrder
 from det_files.data.sources import Split, open_source
 from det_files.data.split_tokens import Bound, split_tokens, tokenizer_fingerprint
@@ -128,12 +129,7 @@ class _Loader:
         self._positions = _positions(model_config)
         self._seed = seed
         # Set here, for all that tokenizes: its tokens and the cache's key depend on it.
-        for name, language in (
-            ("src_lang", args.source_language),
-            ("tgt_lang", args.target_language),
-        ):
-            if language is not None:
-                setattr(tokenizer, name, language)
+        set_languages(tokenizer, args.source_language, args.target_language)
         self._cache = TokenCache(args.cache_dir)
         described = json.dumps(tokenizer_fingerprint(tokenizer), sort_keys=True)
         self._fingerprint = hashlib.sha256(described.encode("utf-8")).hexdigest()

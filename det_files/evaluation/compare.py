@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from det_files.args import RunArgs, experiment_facts
+from det_files.data.languages import set_languages
 from det_files.evaluation.exact_match import ExactMatch, score
 from det_files.evaluation.generation import generate_answers
 from det_files.evaluation.questions import AskedRow, Question, make_questions, read_test_rows
@@ -150,6 +151,7 @@ def answer_before_and_after(
     args = finetuned.args
     kind = args.facts.kind
     model, tokenizer = load_model(args.model, kind=kind)
+    set_languages(tokenizer, args.data.source_language, args.data.target_language)
     questions = make_questions(rows, args.data, tokenizer, kind == SEQ2SEQ)
     if (finetuned.checkpoint / ADAPTER_FILE).is_file():
         model = load_adapter(model, str(finetuned.checkpoint))

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
+from det_files.data.languages import generation_options
 from det_files.data.tokenization import IGNORED
 from det_files.evaluation.text_metrics import text_scores
 
@@ -53,20 +54,10 @@ def _generate(trainer: Any, rows: list[dict[str, torch.Tensor]]) -> list[str]:
             do_sample=False,
             use_cache=True,  # training switches it off in the model's config
             synced_gpus=trainer.is_deepspeed_enabled and trainer.accelerator.num_processes > 1,
-            **_language(tokenizer, _target(rows[0])),
+            **generation_options(tokenizer),
         )
     return list(tokenizer.batch_decode(found, skip_special_tokens=True))
 
 
 def _target(row: dict[str, torch.Tensor]) -> torch.Tensor:
     return row["labels"][row["labels"] != IGNORED]
-
-
-def _language(tokenizer: Any, target: torch.Tensor) -> dict[str, int]:
-    """What mBART begins with: the language, as its first word (mBART-50) or its start (mBART)."""
-    name = getattr(tokenizer, "tgt_lang", None)
-    if name is None:
-        return {}
-    language = tokenizer.convert_tokens_to_ids(name)
-    key = "forced_bos_token_id" if int(target[0]) == language else "decoder_start_token_id"
-    return {key: language}

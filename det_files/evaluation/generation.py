@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
+from det_files.data.languages import generation_options
+
 if TYPE_CHECKING:
     import torch
     from transformers import GenerationConfig, PreTrainedTokenizerBase
@@ -34,7 +36,8 @@ def generate_answers(
     Args:
         model: a transformers model, or a peft model (with its adapter on, or in
             `disable_adapter()`).
-        tokenizer: its tokenizer; which side it pads on does not matter.
+        tokenizer: its tokenizer; which side it pads on does not matter. mBART answers in the
+            language that it has as its target.
         prompts: token ids of each prompt, generation prompt included; none may be empty.
         max_new_tokens: tokens of the longest answer.
         batch_size: prompts that are generated for at once.
@@ -45,7 +48,8 @@ def generate_answers(
     if any(len(prompt) == 0 for prompt in prompts):
         raise ValueError(f"prompt {[len(p) for p in prompts].index(0)} has no tokens")
     ends = end_ids(model, tokenizer)
-    config = _greedy(_pad_id(tokenizer), ends, max_new_tokens)
+    language = generation_options(tokenizer) if model.config.is_encoder_decoder else {}
+    config = _greedy(_pad_id(tokenizer), ends, max_new_tokens, language)
     answers = [""] * len(prompts)
     was_training = model.training
     model.eval()
@@ -120,7 +124,9 @@ def _pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
     return 0 if tokenizer.pad_token_id is None else int(tokenizer.pad_token_id)
 
 
-def _greedy(pad_id: int, ends: Sequence[int], max_new_tokens: int) -> GenerationConfig:
+def _greedy(
+    pad_id: int, ends: Sequence[int], max_new_tokens: int, language: dict[str, int]
+) -> GenerationConfig:
     """The generation config of plain greedy search.
 
     `generate` fills what is left unset from the model's own config, so whatever would bend greedy
@@ -138,4 +144,5 @@ def _greedy(pad_id: int, ends: Sequence[int], max_new_tokens: int) -> Generation
         use_cache=True,  # training switches it off in the model's config
         eos_token_id=list(ends) or None,
         pad_token_id=pad_id,
+        **language,
     )
