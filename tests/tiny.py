@@ -162,3 +162,45 @@ def make_data(directory: Path, train: int = 40, val: int | None = 11, test: int 
                 row = {"input": sentence(rng, 2, 12), "output": sentence(rng, 1, 9)}
                 stream.write(json.dumps(row) + "\n")
     return directory
+
+
+def make_mbart_tokenizer(directory: Path, kind: str = "mbart50") -> Any:
+    """mBART's tokenizer (kind mbart) or mBART-50's, of the words of `sentence`, as loaded."""
+    from transformers import AutoTokenizer, MBart50Tokenizer, MBartTokenizer
+    from transformers.models.mbart.tokenization_mbart import FAIRSEQ_LANGUAGE_CODES
+
+    pieces = [*(f"▁{word}" for word in WORDS), "▁", *"abcdefghijklmnopqrstuvwxyz0123456789"]
+    scored = [(piece, -1.0 - number) for number, piece in enumerate(pieces)]
+    if kind == "mbart50":  # it puts in languages, and tokens of its own for the first three
+        special = [(token, 0.0) for token in ("<unk>", "<s>", "</s>")]
+        tokenizer: Any = MBart50Tokenizer(vocab=special + scored)
+    else:
+        special = [(token, 0.0) for token in ("<s>", "<pad>", "</s>", "<unk>")]
+        last = [(token, 0.0) for token in (*FAIRSEQ_LANGUAGE_CODES, "<mask>")]
+        tokenizer = MBartTokenizer(vocab=special + scored + last)
+    tokenizer.save_pretrained(directory)
+    return AutoTokenizer.from_pretrained(directory)
+
+
+def make_mbart(directory: Path, kind: str = "mbart50") -> Path:
+    """A random mBART or mBART-50 with a tokenizer of its kind.
+
+    Its weights are large, or all that it reads would have much the same answer.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForSeq2SeqLM
+
+    tokenizer = make_mbart_tokenizer(directory, kind)
+    torch.manual_seed(1)
+    ids = {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2, "forced_eos_token_id": 2}
+    start = {"decoder_start_token_id": 2} if kind == "mbart50" else {}
+    settings = SEQ2SEQ["mbart"] | ids | {"vocab_size": len(tokenizer)}
+    settings.pop("decoder_start_token_id")
+    config = AutoConfig.for_model("mbart", **(settings | start))
+    model = AutoModelForSeq2SeqLM.from_config(config, dtype=torch.float32)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() == 2:
+                parameter.mul_(20)
+    model.save_pretrained(directory)
+    return directory

@@ -1,6 +1,6 @@
 """Greedy answers of a language model to many prompts, in batches.
 
-    prompts (token ids, ragged) -> batches of like length -> [B, S] padded left -> generate -> text
+    prompts (token ids, ragged) -> batches of like length -> [B, S] padded -> generate -> text
 
 `B` prompts a batch, `S` tokens of its longest prompt. Prompts come as token ids, so that they are
 the very ones that training made: rendering and tokenizing belong to the data.
@@ -51,11 +51,12 @@ def generate_answers(
     language = generation_options(tokenizer) if model.config.is_encoder_decoder else {}
     config = _greedy(_pad_id(tokenizer), ends, max_new_tokens, language)
     answers = [""] * len(prompts)
+    left = not model.config.is_encoder_decoder
     was_training = model.training
     model.eval()
     try:
         for numbers in batches_by_length(prompts, batch_size):
-            batch = pad_left([prompts[n] for n in numbers], _pad_id(tokenizer))
+            batch = pad([prompts[n] for n in numbers], _pad_id(tokenizer), left)
             for number, ids in zip(numbers, _generate(model, batch, config), strict=True):
                 answers[number] = tokenizer.decode(until_end(ids, ends), skip_special_tokens=True)
     finally:
@@ -89,18 +90,23 @@ def batches_by_length(prompts: Sequence[Sequence[int]], batch_size: int) -> Iter
         yield order[start : start + batch_size]
 
 
-def pad_left(prompts: Sequence[Sequence[int]], pad_id: int) -> dict[str, torch.Tensor]:
-    """Returns input_ids and attention_mask [B, S], padding before the prompts.
+def pad(
+    prompts: Sequence[Sequence[int]], pad_id: int, left: bool = True
+) -> dict[str, torch.Tensor]:
+    """Returns input_ids and attention_mask [B, S], padding before the prompts or behind them.
 
-    On the left, because the next token is read off the last position of every row; encoders, which
-    see the mask, do not mind.
+    On the left, because the next token is read off the last position of every row. Encoders read on
+    the right, as in training: BART's count positions from a row's begin, whatever the mask says.
     """
     import torch
 
     length = max(map(len, prompts))
     padding = [length - len(prompt) for prompt in prompts]
-    ids = [[pad_id] * n + list(prompt) for n, prompt in zip(padding, prompts, strict=True)]
-    mask = [[0] * n + [1] * (length - n) for n in padding]
+    ids, mask = [], []
+    for n, prompt in zip(padding, prompts, strict=True):
+        before, behind = (n, 0) if left else (0, n)
+        ids.append([pad_id] * before + list(prompt) + [pad_id] * behind)
+        mask.append([0] * before + [1] * len(prompt) + [0] * behind)
     return {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask)}
 
 

@@ -6,14 +6,15 @@ from typing import Any
 import peft
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from det_files.evaluation.generation import (
     batches_by_length,
     end_ids,
     generate_answers,
-    pad_left,
+    pad,
 )
+from tiny import make_model
 
 TOKENS = 12
 LENGTHS = (3, 17, 5, 1, 9, 30, 4)
@@ -177,6 +178,27 @@ def test_batches_hold_prompts_of_like_length_each_once() -> None:
 
 
 def test_padding_goes_before_the_prompt_and_is_masked() -> None:
-    batch = pad_left([[5, 6, 7], [8]], pad_id=2)
+    batch = pad([[5, 6, 7], [8]], pad_id=2)
     assert batch["input_ids"].tolist() == [[5, 6, 7], [2, 2, 8]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1], [0, 0, 1]]
+    behind = pad([[5, 6, 7], [8]], pad_id=2, left=False)
+    assert behind["input_ids"].tolist() == [[5, 6, 7], [8, 2, 2]]
+    assert behind["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
+
+
+@pytest.mark.parametrize("architecture", ["t5", "bart"])
+def test_an_encoders_answers_do_not_depend_on_the_batch(
+    tmp_path: Path, tokenizer: Any, prompts: list[list[int]], architecture: str
+) -> None:
+    directory = make_model(tmp_path, architecture)
+    model = AutoModelForSeq2SeqLM.from_pretrained(directory, dtype=torch.float32).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() == 2:
+                parameter.mul_(20 if architecture == "bart" else 2)
+    alone, together = (
+        generate_answers(model, tokenizer, prompts, max_new_tokens=TOKENS, batch_size=size)
+        for size in (1, 7)
+    )
+    assert len(set(alone)) > 1
+    assert together == alone
