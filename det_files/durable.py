@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -10,6 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from det_files.faults import ConfigError, Fault
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file in hexadecimal, read as a stream."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def sync_directory(directory: Path) -> None:
@@ -21,13 +28,29 @@ def sync_directory(directory: Path) -> None:
         os.close(handle)
 
 
+def sync_tree(directory: Path) -> None:
+    """Brings every file below a directory to disk, what they hold first and then their names."""
+    for parent, _, names in os.walk(directory):
+        for name in names:
+            descriptor = os.open(Path(parent) / name, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        sync_directory(Path(parent))
+
+
 @contextmanager
 def written_aside(output: Path) -> Iterator[Path]:
     """A directory beside `output` to write to, which becomes `output` when all went well.
 
+    `output` is absent or an empty directory; where it is a link to one, that directory is filled.
+    Whatever ends the block early, a signal that Python does not see excepted, leaves nothing.
+
     Raises:
         ConfigError: nothing can be written there.
     """
+    output = output.resolve()
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=f".{output.name}.partial-", dir=output.parent))
@@ -39,7 +62,9 @@ def written_aside(output: Path) -> Iterator[Path]:
         aside.chmod(0o755)
         for path in aside.rglob("*"):
             path.chmod(0o755 if path.is_dir() else 0o644)
-        sync_directory(aside)
+        # A name that survives a power cut while the weights behind it do not would be believed.
+        sync_tree(aside)
         aside.rename(output)
+        sync_directory(output.parent)
     finally:
         shutil.rmtree(aside, ignore_errors=True)

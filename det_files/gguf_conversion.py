@@ -15,13 +15,12 @@ float32, rounded once in bfloat16. It is written aside, and renamed when whole:
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from det_files.durable import written_aside
+from det_files.durable import digest, written_aside
 from det_files.faults import ConfigError, Fault, exit_on_config_error
 
 if TYPE_CHECKING:
@@ -54,12 +53,6 @@ def find_gguf(source: Path) -> Path:
         names = "".join(f"\n  {path}" for path in found)
         raise ConfigError(Fault(str(source), f"holds several .gguf files, name one:{names}"))
     return find_gguf(found[0])
-
-
-def sha256_of(path: Path) -> str:
-    """Returns the SHA-256 of a file in hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def read_record(output: Path) -> dict | None:
@@ -183,7 +176,7 @@ def convert_gguf(
     if dtype not in DTYPES:
         raise ConfigError(Fault("dtype", f"expected one of {', '.join(DTYPES)}, got {dtype!r}"))
     gguf = find_gguf(source)
-    asked = {"source_sha256": sha256_of(gguf), "dtype": dtype, "pad_token": pad_token}
+    asked = {"source_sha256": digest(gguf), "dtype": dtype, "pad_token": pad_token}
     if is_converted(output, asked):
         print(f"{output}: already converted from {gguf.name}, nothing to do")
         return output

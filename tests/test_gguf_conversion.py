@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from det_files import gguf_conversion
 from det_files.faults import ConfigError
-from det_files.gguf_conversion import RECORD_NAME, convert_gguf, find_gguf
+from det_files.gguf_conversion import convert_gguf, find_gguf
 
 ROOT = Path(__file__).resolve().parent.parent
 HIDDEN, LAYERS, HEADS, KEY_HEADS, WIDE = 32, 2, 4, 2, 64
@@ -170,20 +170,6 @@ def test_second_run_does_nothing_and_says_so(
     convert_gguf(source, converted, "float32", pad_token="<|pad|>")
     assert "nothing to do" in capsys.readouterr().out
     assert {path.name: path.stat().st_mtime_ns for path in converted.iterdir()} == before
-
-
-def test_interrupted_conversion_leaves_nothing(
-    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupt(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr("transformers.PreTrainedTokenizerBase.save_pretrained", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            convert_gguf(source, tmp_path / "out")
-    assert list(tmp_path.iterdir()) == []
-    assert (convert_gguf(source, tmp_path / "out") / RECORD_NAME).is_file()
 
 
 def test_another_dtype_into_the_same_directory_is_refused(source: Path, converted: Path) -> None:

@@ -136,25 +136,45 @@ def make_tokenizer(directory: Path) -> Path:
     return directory
 
 
-def mbart_tokenizer(name: str = "MBartTokenizer", **languages: str) -> Any:
-    """A tokenizer of mBART's, or of mBART-50's, with few words and all of their languages."""
-    import transformers
+def mbart_tokenizer(kind: str = "mbart", **languages: str) -> Any:
+    """A tokenizer of mBART (kind mbart) or mBART-50 (mbart50), of the words of `sentence`."""
+    from transformers import MBart50Tokenizer, MBartTokenizer
+    from transformers.models.mbart.tokenization_mbart import FAIRSEQ_LANGUAGE_CODES
 
-    words = "▁the ▁red ▁cat ▁dog ▁sees ▁a ▁small ▁ t h e r d c a o g s m l".split()
+    languages = {"src_lang": "en_XX"} | languages
+    pieces = [*(f"▁{word}" for word in WORDS), "▁", *"abcdefghijklmnopqrstuvwxyz0123456789"]
+    scored = [(piece, -1.0 - number) for number, piece in enumerate(pieces)]
+    if kind == "mbart50":  # it puts in languages, and tokens of its own for the first three
+        special = [(token, 0.0) for token in ("<unk>", "<s>", "</s>")]
+        return MBart50Tokenizer(vocab=special + scored, **languages)
     special = [(token, 0.0) for token in ("<s>", "<pad>", "</s>", "<unk>")]
-    pieces = [*words, *"0123456789"]
-    vocabulary = special + [(piece, -1.0 - n / 10) for n, piece in enumerate(pieces)]
-    return getattr(transformers, name)(vocab=vocabulary, **({"src_lang": "en_XX"} | languages))
+    last = [(token, 0.0) for token in (*FAIRSEQ_LANGUAGE_CODES, "<mask>")]
+    return MBartTokenizer(vocab=special + scored + last, **languages)
 
 
-def make_mbart(directory: Path, name: str = "MBartTokenizer") -> Path:
-    """A random mBART with that tokenizer; its decoder starts as the tokenizer has it."""
-    start = 2 if name == "MBart50Tokenizer" else None
+def make_mbart(directory: Path, kind: str = "mbart", strength: float = 1.0) -> Path:
+    """A random mBART or mBART-50 with a tokenizer of its kind.
+
+    Unless its weights are made larger by `strength`, all that it reads has much the same answer.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForSeq2SeqLM
+
+    directory.mkdir(parents=True, exist_ok=True)
+    tokenizer = mbart_tokenizer(kind)
+    tokenizer.save_pretrained(directory)
+    torch.manual_seed(1)
     ids = {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2, "forced_eos_token_id": 2}
-    make_model(directory, "mbart", vocab_size=128, decoder_start_token_id=start, **ids)
-    for file in directory.glob("*token*"):
-        file.unlink()
-    mbart_tokenizer(name).save_pretrained(directory)
+    start = {"decoder_start_token_id": 2} if kind == "mbart50" else {}
+    settings = SEQ2SEQ["mbart"] | ids | {"vocab_size": len(tokenizer)}
+    settings.pop("decoder_start_token_id")
+    config = AutoConfig.for_model("mbart", **(settings | start))
+    model = AutoModelForSeq2SeqLM.from_config(config, dtype=torch.float32)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() == 2:
+                parameter.mul_(strength)
+    model.save_pretrained(directory)
     return directory
 
 

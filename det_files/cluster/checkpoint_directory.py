@@ -14,7 +14,7 @@ from determined.common import storage
 
 from det_files.cluster.checkpoints import DamagedCheckpoint, check_whole
 from det_files.cluster.manifest import METADATA_FILE, missing_files
-from det_files.durable import sync_directory
+from det_files.durable import sync_directory, sync_tree
 from det_files.faults import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class DirectoryCheckpointContext(core.DummyCheckpointContext):
                 "a checkpoint is not complete; do all nodes share this directory?\n  "
                 + "\n  ".join(incomplete)
             )
-        _flush(unfinished)
+        sync_tree(unfinished)
         unfinished.rename(self.directory / storage_id)
         sync_directory(self.directory)
         logger.info("saved checkpoint %s", self.directory / storage_id)
@@ -147,14 +147,3 @@ def read_metadata(checkpoint: Path) -> dict[str, Any]:
         return {"steps_completed": -1} | read
     except (OSError, ValueError, TypeError):
         return {"steps_completed": -1}
-
-
-def _flush(directory: Path) -> None:
-    for parent, _, names in os.walk(directory):
-        for name in names:
-            descriptor = os.open(Path(parent) / name, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-        sync_directory(Path(parent))

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+from det_files.durable import digest
 
 MANIFEST_FILE = "manifest.json"
 METADATA_FILE = "metadata.json"  # written by Determined's upload, after the manifest
 RESOLVED_CONFIG_FILE = "run_args.yaml"  # RunArgs, defaults and all
 FORMAT = 1
-_CHUNK_BYTES = 8 * 1024 * 1024
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file in hexadecimal, read as a stream of 8 MiB chunks."""
-    hasher = hashlib.sha256()
-    buffer = bytearray(_CHUNK_BYTES)
-    with path.open("rb", buffering=0) as stream:
-        while count := stream.readinto(buffer):
-            hasher.update(memoryview(buffer)[:count])
-    return hasher.hexdigest()
 
 
 def list_files(directory: Path) -> dict[str, int]:
@@ -50,13 +40,18 @@ def missing_files(directory: Path) -> list[str]:
     return damage(directory, (-1, 1)) if (directory / MANIFEST_FILE).exists() else []
 
 
-def damage(directory: Path, share: tuple[int, int] = (0, 1)) -> list[str]:
+def damage(
+    directory: Path,
+    share: tuple[int, int] = (0, 1),
+    matters: Callable[[str], bool] = lambda name: True,
+) -> list[str]:
     """What is wrong with a checkpoint, one sentence a file; empty where it is whole.
 
     Args:
         directory: the checkpoint.
         share: (index, count): every size is checked, and of the digests this part, so that the
             ranks of a host can divide the reading among them.
+        matters: by its relative name, whether a file is looked at; all are unless it says no.
     """
     path = directory / MANIFEST_FILE
     try:
@@ -65,7 +60,8 @@ def damage(directory: Path, share: tuple[int, int] = (0, 1)) -> list[str]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return [f"{path}: no readable manifest ({type(error).__name__})"]
     found = []
-    for index, (name, size, sha256) in enumerate(items):
+    chosen = [item for item in items if matters(item[0])]
+    for index, (name, size, sha256) in enumerate(chosen):
         file = directory / name
         if not file.is_file():
             found.append(f"{file}: missing")

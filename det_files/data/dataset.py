@@ -150,7 +150,7 @@ class _Loader:
         self._bound = _bound(_positions(model_config), reserved, args.too_long)
         self._seed = seed
         # Set here, for all that tokenizes: its tokens and the cache's key depend on it.
-        set_languages(tokenizer, args)
+        set_languages(tokenizer, args.source_language, args.target_language)
         self._cache = TokenCache(args.cache_dir)
         described = json.dumps(tokenizer_fingerprint(tokenizer), sort_keys=True)
         self._fingerprint = hashlib.sha256(described.encode("utf-8")).hexdigest()

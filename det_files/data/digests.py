@@ -8,6 +8,8 @@ import os
 import time
 from pathlib import Path
 
+from det_files.durable import digest
+
 # Smaller files are read at every start; the digest of a larger one is kept beside the tokens.
 LARGE_BYTES = 64 * 1024 * 1024
 # A file that was changed just now may change again within one tick of its clock.
@@ -23,21 +25,16 @@ def content_digest(path: Path, notes: Path | None = None) -> str:
     stat = path.stat()
     settled = time.time() - max(stat.st_mtime, stat.st_ctime) > SETTLED_S
     if notes is None or stat.st_size < LARGE_BYTES or not settled:
-        return _read_digest(path)
+        return digest(path)
     state = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
     name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()
     note = notes / f"{name}.json"
     noted = _read_note(note)
     if noted.get("state") == state and isinstance(noted.get("digest"), str):
         return str(noted["digest"])
-    digest = _read_digest(path)
-    _write_note(note, {"path": str(path.resolve()), "state": state, "digest": digest})
-    return digest
-
-
-def _read_digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    found = digest(path)
+    _write_note(note, {"path": str(path.resolve()), "state": state, "digest": found})
+    return found
 
 
 def _read_note(note: Path) -> dict[str, object]:

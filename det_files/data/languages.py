@@ -8,27 +8,26 @@ its decoder starts from it.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from det_files.data.arguments import SECTION, DataArguments
+from det_files.data.arguments import SECTION
 from det_files.faults import Faults, did_you_mean
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
-_ATTRIBUTES = {"source_language": "src_lang", "target_language": "tgt_lang"}
+def set_languages(tokenizer: Any, source: str | None, target: str | None) -> None:
+    """Lets a tokenizer write these languages, and keep them where it is saved.
 
-
-def set_languages(tokenizer: PreTrainedTokenizerBase, args: DataArguments) -> None:
-    """Lets a tokenizer write the languages of the arguments.
+    Without a target, mBART's own rule is made plain: the source's language.
 
     Raises:
         ConfigError: it writes none, or does not know one of these (with the nearest that it knows).
     """
     faults = Faults()
     codes = language_codes(tokenizer)
-    for name, attribute in _ATTRIBUTES.items():
-        code = getattr(args, name)
+    for name, attribute, code in (
+        ("source_language", "src_lang", source),
+        ("target_language", "tgt_lang", target),
+    ):
         if code is None:
             continue
         if not hasattr(tokenizer, attribute):
@@ -38,8 +37,15 @@ def set_languages(tokenizer: PreTrainedTokenizerBase, args: DataArguments) -> No
             hint = did_you_mean(code, codes) or _of_same_language(code, codes)
             faults.add(f"{SECTION}.{name}", f"{code} is no language of the tokenizer's{hint}")
         else:
-            setattr(tokenizer, attribute, code)
+            _set(tokenizer, attribute, code)
     faults.raise_if_any()
+    if codes and tokenizer.tgt_lang is None and tokenizer.src_lang is not None:
+        _set(tokenizer, "tgt_lang", tokenizer.src_lang)
+
+
+def _set(tokenizer: Any, attribute: str, code: str) -> None:
+    setattr(tokenizer, attribute, code)
+    tokenizer.init_kwargs[attribute] = code  # what is saved
 
 
 def language_codes(tokenizer: Any) -> list[str]:
@@ -64,6 +70,8 @@ def forced_language(tokenizer: Any) -> dict[str, int]:
     if not hasattr(tokenizer, "tgt_lang"):
         return {}
     target = tokenizer(text_target="a")["input_ids"]  # where none was said, this settles it
-    language = tokenizer.convert_tokens_to_ids(tokenizer.tgt_lang)
+    # M2M-100's codes are not its tokens.
+    token = getattr(tokenizer, "lang_code_to_token", {}).get(tokenizer.tgt_lang, tokenizer.tgt_lang)
+    language = tokenizer.convert_tokens_to_ids(token)
     key = "forced_bos_token_id" if target[0] == language else "decoder_start_token_id"
     return {key: language}

@@ -41,7 +41,8 @@ def generate_answers(
     Args:
         model: a transformers model, or a peft model (with its adapter on, or in
             `disable_adapter()`).
-        tokenizer: its tokenizer; which side it pads on does not matter.
+        tokenizer: its tokenizer; which side it pads on does not matter. mBART answers in the
+            language that it has as its target.
         prompts: token ids of each prompt, generation prompt included; none may be empty.
         max_new_tokens: tokens of the longest answer.
         batch_size: prompts that are generated for at once.

@@ -89,7 +89,7 @@ def make_questions(
     Raises:
         ConfigError: the chat template does not take a row, or the tokenizer a language.
     """
-    set_languages(tokenizer, args)
+    set_languages(tokenizer, args.source_language, args.target_language)
     made: dict[int, tuple[Template, RowEncoder | SourceTargetEncoder]] = {}
     questions = []
     for row in rows:

@@ -15,10 +15,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from det_files.durable import written_aside
-from det_files.export.checkpoint import FORMS, TrainedCheckpoint, find_form_faults, open_checkpoint
+from det_files.export.checkpoint import (
+    FORMS,
+    TrainedCheckpoint,
+    find_form_faults,
+    find_range_fault,
+    open_checkpoint,
+)
 from det_files.export.output import find_output_faults
 from det_files.faults import Faults, exit_on_config_error
 from det_files.models import DTYPES
+
+SHARD_SIZE = "5GB"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,7 +55,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--to", choices=FORMS, required=True)
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="absent or empty")
     parser.add_argument("--dtype", choices=DTYPES, help="of the weights; default: the run's")
-    parser.add_argument("--max-shard-size", default="5GB", metavar="SIZE", help="of one file")
+    parser.add_argument("--max-shard-size", default=SHARD_SIZE, metavar="SIZE", help="of one file")
     parser.add_argument("--check", action="store_true", help="compare logits with the checkpoint's")
     parser.add_argument("--push", metavar="REPO_ID", help="upload it; the token is HF_TOKEN's")
     return parser.parse_args(argv)
@@ -62,9 +70,11 @@ def find_faults(options: argparse.Namespace, checkpoint: TrainedCheckpoint) -> N
 
         find_gguf_faults(checkpoint, faults)
     find_output_faults(options.output, checkpoint.path, faults)
-    find_size_faults(options.max_shard_size, faults)
+    find_size_faults(options, faults)
     if options.to == "adapter" and options.dtype is not None:
         faults.add("--dtype", "an adapter is copied as it was trained: leave it out")
+    elif reason := find_range_fault(checkpoint, options.dtype):
+        faults.add("--dtype", reason)
     if options.push:
         from det_files.export.hub import find_push_faults
 
@@ -72,9 +82,12 @@ def find_faults(options: argparse.Namespace, checkpoint: TrainedCheckpoint) -> N
     faults.raise_if_any()
 
 
-def find_size_faults(size: str, faults: Faults) -> None:
+def find_size_faults(options: argparse.Namespace, faults: Faults) -> None:
+    size = options.max_shard_size
     if not re.fullmatch(r"[1-9]\d*[KMGT]B", size, re.IGNORECASE):
         faults.add("--max-shard-size", f'expected a size such as "5GB" or "500MB", got {size!r}')
+    elif options.to in ("adapter", "gguf") and size != SHARD_SIZE:
+        faults.add("--max-shard-size", f"has no effect with --to {options.to}, which is one file")
 
 
 def write(

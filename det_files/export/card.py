@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from det_files.export.checkpoint import TrainedCheckpoint
+from det_files.models import SEQ2SEQ
 from det_files.tuning.arguments import METHODS, TuningArguments
+from det_files.vocabulary import MULTIPLE
 
 CARD_FILE = "README.md"
 HIDDEN = "(left out)"
@@ -44,7 +46,8 @@ def render_card(checkpoint: TrainedCheckpoint, form: str, dtype: str, name: str)
     data = ModelCardData(
         base_model=base,
         library_name=_LIBRARY.get(form, "transformers"),
-        pipeline_tag="text-generation",
+        # Of encoder-decoders the hub has no such task but translation.
+        pipeline_tag=_task(checkpoint),
         tags=["det_files", "fine-tuned", checkpoint.method, *(["gguf"] if form == "gguf" else [])],
         datasets=datasets or None,
     )
@@ -53,7 +56,8 @@ def render_card(checkpoint: TrainedCheckpoint, form: str, dtype: str, name: str)
         f"---\n{data.to_yaml()}\n---",
         f"# {name}",
         f"`{started_from}`, fine-tuned with `method: {checkpoint.method}` by det_files on "
-        f"Determined. {_WHAT[form]} Precision: {dtype}.",
+        f"Determined. {_WHAT[form]} {_precision(form, dtype)}",
+        _how_to_load(checkpoint, form),
         "## Data",
         _table(("source", "weight", "rows used for training"), map(_source_row, sources)),
         "## Hyperparameters",
@@ -64,6 +68,39 @@ def render_card(checkpoint: TrainedCheckpoint, form: str, dtype: str, name: str)
         _table(("what", "version"), _versions(checkpoint.metadata)),
     ]
     return without_secrets("\n\n".join(part for part in parts if part) + "\n")
+
+
+def _task(checkpoint: TrainedCheckpoint) -> str | None:
+    if checkpoint.kind != SEQ2SEQ:
+        return "text-generation"
+    return "translation" if checkpoint.run["data_arguments"].get("target_language") else None
+
+
+def _precision(form: str, dtype: str) -> str:
+    if form == "adapter":
+        return f"It was trained on the base model in {dtype}."
+    return f"Precision: {dtype}."
+
+
+def _how_to_load(checkpoint: TrainedCheckpoint, form: str) -> str:
+    """What whoever loads it has to know and no file says; nothing where there is nothing."""
+    said = []
+    if checkpoint.kind == SEQ2SEQ:
+        said.append("It is an encoder-decoder: `AutoModelForSeq2SeqLM` loads it.")
+    if form == "adapter" and checkpoint.model.tokenizer_name:
+        said.append(
+            "It was trained with the tokenizer beside it. Where that has more tokens than the base "
+            f"model, its tables grow first, to a multiple of {MULTIPLE} rows, new ones being the "
+            "mean of the others, as `resize_token_embeddings` does with "
+            f"`pad_to_multiple_of={MULTIPLE}` and `det_files.vocabulary` fills them."
+        )
+    data = checkpoint.run["data_arguments"]
+    if data.get("source_language") or data.get("target_language"):
+        said.append(
+            f"It reads `{data.get('source_language')}` and writes `{data.get('target_language')}`; "
+            "the tokenizer and generation_config.json are set so."
+        )
+    return " ".join(said)
 
 
 def base_model(checkpoint: TrainedCheckpoint) -> str | None:

@@ -8,28 +8,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from det_files.cluster.manifest import (
-    MANIFEST_FILE,
-    METADATA_FILE,
-    RESOLVED_CONFIG_FILE,
-    digest,
-)
+from det_files.cluster.manifest import METADATA_FILE, RESOLVED_CONFIG_FILE
 from det_files.evaluation.compare import find_best_checkpoint
 from det_files.experiment import parse_yaml
+from det_files.export.weights import (
+    CONFIG_FILE,
+    INDEX_FILE,
+    WEIGHTS_FILE,
+    find_weight_faults,
+)
 from det_files.faults import ConfigError, Fault, Faults
 from det_files.local.run_directory import RunDirectory
-from det_files.models import ModelArguments
+from det_files.models import CAUSAL, SEQ2SEQ, ModelArguments, range_fault
 from det_files.schema import check_mapping, fields_of
 from det_files.tuning.adapters import ADAPTER_FILE
 from det_files.tuning.arguments import BEFORE_ROWS
 
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
-CONFIG_FILE = "config.json"
-INDEX_FILE = "model.safetensors.index.json"
-SHARDS_TAG_FILE = "latest"  # DeepSpeed's: the name of the directory with the ZeRO shards
 STATE_FILE = "trainer_state.json"
 TOKENIZER_FILE = "tokenizer_config.json"
-WEIGHTS_FILE = "model.safetensors"
 FORMS = ("merged", "adapter", "hf", "gguf")
 
 
@@ -42,6 +38,7 @@ class TrainedCheckpoint:
     model: ModelArguments  # with paths as they are from here
     metadata: dict[str, Any]
     state: dict[str, Any]  # trainer_state.json
+    kind: str = CAUSAL  # or seq2seq
 
     @property
     def method(self) -> str:
@@ -79,7 +76,8 @@ def open_checkpoint(path: Path) -> TrainedCheckpoint:
         _read_json(path / STATE_FILE, faults),
     )
     if not faults.found:
-        _check_weights(checkpoint, faults)
+        find_weight_faults(checkpoint.path, checkpoint.is_adapter, faults)
+        checkpoint = replace(checkpoint, kind=_kind(checkpoint, faults))
     faults.raise_if_any()
     return checkpoint
 
@@ -96,6 +94,30 @@ def find_form_faults(checkpoint: TrainedCheckpoint, form: str, faults: Faults) -
     else:
         return
     faults.add("--to", reason)
+
+
+def find_range_fault(checkpoint: TrainedCheckpoint, dtype: str | None) -> str | None:
+    """Why the model cannot be computed with in a precision that is asked for; None where it can."""
+    if dtype is None or checkpoint.kind != SEQ2SEQ:
+        return None
+    return range_fault(str(_model_type(checkpoint)), dtype)
+
+
+def _model_type(checkpoint: TrainedCheckpoint) -> str | None:
+    """transformers' name of the model's architecture; None where its config cannot be read."""
+    import transformers
+
+    own = (checkpoint.path / CONFIG_FILE).is_file()
+    args = checkpoint.model
+    try:
+        config = transformers.AutoConfig.from_pretrained(
+            str(checkpoint.path) if own else args.source,
+            revision=args.model_revision,
+            trust_remote_code=args.trust_remote_code,
+        )
+    except (OSError, ValueError, KeyError):
+        return None  # loading it will say why
+    return str(config.model_type)
 
 
 def _read_run_args(path: Path, faults: Faults) -> dict[str, Any]:
@@ -123,8 +145,12 @@ def _model_arguments(run: Mapping[str, Any], path: Path, faults: Faults) -> Mode
     given = run.get("model_arguments", {})
     where = f"{path / RESOLVED_CONFIG_FILE}: model_arguments"
     model = ModelArguments(**check_mapping(where, given, fields_of(ModelArguments), faults))
+    # How training computed is its own affair: this machine may have no such kernels.
     return replace(
         model,
+        attn_implementation=None,
+        compile="none",
+        activation_offloading=False,
         model_name_or_path=_as_from_here(model.model_name_or_path, path),
         config_name_or_path=_as_from_here(model.config_name_or_path, path),
         tokenizer_name=_as_from_here(model.tokenizer_name, path),
@@ -144,6 +170,15 @@ def _as_from_here(name: str | None, checkpoint: Path) -> str | None:
     return str(there.absolute()) if there.is_dir() else name
 
 
+def _kind(checkpoint: TrainedCheckpoint, faults: Faults) -> str:
+    """causal or seq2seq: the entrypoint is not among what is written beside a checkpoint."""
+    if checkpoint.is_adapter:
+        config = _read_json(checkpoint.path / ADAPTER_FILE, faults)
+        return SEQ2SEQ if config.get("task_type") == "SEQ_2_SEQ_LM" else CAUSAL
+    config = _read_json(checkpoint.path / CONFIG_FILE, faults)
+    return SEQ2SEQ if config.get("is_encoder_decoder") else CAUSAL
+
+
 def _read_json(file: Path, faults: Faults) -> dict[str, Any]:
     """The JSON object of a file; {} where there is none."""
     if not file.is_file():
@@ -154,35 +189,3 @@ def _read_json(file: Path, faults: Faults) -> dict[str, Any]:
         faults.add(str(file), f"is not JSON: {error}")
         return {}
     return read if isinstance(read, dict) else {}
-
-
-def _check_weights(checkpoint: TrainedCheckpoint, faults: Faults) -> None:
-    """Notes what is missing, and which of the files that are read are not those of the manifest."""
-    path = checkpoint.path
-    if checkpoint.is_adapter:
-        needed = [path / ADAPTER_FILE, path / ADAPTER_WEIGHTS]
-    elif checkpoint.has_whole_weights:
-        needed = [path / CONFIG_FILE, *sorted(path.glob("model*.safetensors"))]
-    elif (path / SHARDS_TAG_FILE).is_file():
-        tag = (path / SHARDS_TAG_FILE).read_text(encoding="utf-8").strip()
-        needed = [path / CONFIG_FILE, *sorted((path / tag).glob("*_states.pt"))]
-        if len(needed) == 1:
-            faults.add(str(path / tag), "holds no ZeRO shards (*_states.pt)")
-    else:
-        faults.add(str(path), f"holds neither {WEIGHTS_FILE} nor DeepSpeed's {SHARDS_TAG_FILE}")
-        return
-    absent = [file for file in needed if not file.is_file()]
-    for file in absent:
-        faults.add(str(file), "missing")
-    if not absent:
-        _check_digests(path, needed, faults)
-
-
-def _check_digests(path: Path, needed: list[Path], faults: Faults) -> None:
-    manifest = _read_json(path / MANIFEST_FILE, faults).get("files") or {}
-    for name, entry in manifest.items():
-        file = path / name
-        if not file.is_file() or file.stat().st_size != entry["bytes"]:
-            faults.add(str(file), f"missing or not of {entry['bytes']} bytes, see {MANIFEST_FILE}")
-        elif file in needed and digest(file) != entry["sha256"]:
-            faults.add(str(file), f"is damaged: its digest is not that of {MANIFEST_FILE}")

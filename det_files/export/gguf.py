@@ -10,11 +10,12 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from det_files.export.checkpoint import CONFIG_FILE, TrainedCheckpoint
+from det_files.export.checkpoint import TrainedCheckpoint
 from det_files.export.gguf_vocabulary import Vocabulary, read_vocabulary
 from det_files.export.merging import export_merged
 from det_files.export.stored_tensors import StoredTensor, read_safetensors
 from det_files.export.tokenizer import tokenizer_of
+from det_files.export.weights import CONFIG_FILE
 from det_files.export.whole_model import export_whole
 from det_files.faults import ConfigError, Fault, Faults
 from det_files.models import explain_load_error
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 # transformers' model type → GGUF's architecture; llama.cpp computes Mistral as a Llama.
 ARCHITECTURES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
 OTHERWISE = "use llama.cpp's convert_hf_to_gguf.py on the directory of --to hf or --to merged"
+# llama.cpp's converter has T5 alone of these, whose tokens it reads from SentencePiece's own file.
+_T5 = f"{OTHERWISE}, with the base model's spiece.model put beside it"
+_BART = "llama.cpp and its convert_hf_to_gguf.py have T5 alone of these"
+_ENCODER_DECODERS = {"t5": _T5, "mt5": _T5, "umt5": _T5, "bart": _BART, "mbart": _BART}
 _FILE_TYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 
 
@@ -37,9 +42,11 @@ def find_gguf_faults(checkpoint: TrainedCheckpoint, faults: Faults) -> None:
         config = _config_of(checkpoint)
         reasons = unwritable(config)
         for reason in reasons:
-            faults.add("--to", f"gguf: {reason}: {OTHERWISE}")
+            faults.add("--to", f"gguf: {reason}: {otherwise(config)}")
         if not reasons:
-            read_vocabulary(tokenizer_of(checkpoint), config.vocab_size, OTHERWISE)
+            tokenizer = tokenizer_of(checkpoint)
+            rows = max(config.vocab_size, len(tokenizer))  # tables grow with the vocabulary
+            read_vocabulary(tokenizer, rows, OTHERWISE)
     except ConfigError as error:
         faults.extend(error)
 
@@ -51,14 +58,17 @@ def export_gguf(checkpoint: TrainedCheckpoint, output: Path, dtype: str) -> None
     Raises:
         ConfigError: see `find_gguf_faults`, `export_whole` and `export_merged`.
     """
-    config = _config_of(checkpoint)
+    from transformers import AutoConfig
+
     tokenizer = tokenizer_of(checkpoint)
-    vocabulary = read_vocabulary(tokenizer, config.vocab_size, OTHERWISE)
     whole = output / ".whole"
     whole.mkdir()
     try:
         export = export_merged if checkpoint.is_adapter else export_whole
         export(checkpoint, whole, dtype, "5GB")
+        # Of what is written: tables of a larger vocabulary have more rows than the base model's.
+        config = AutoConfig.from_pretrained(whole)
+        vocabulary = read_vocabulary(tokenizer, config.vocab_size, OTHERWISE)
         file = output / f"model-{_FILE_TYPES[dtype]}.gguf"
         write_gguf(file, config, read_safetensors(whole), dtype, vocabulary, tokenizer)
     finally:
@@ -67,6 +77,8 @@ def export_gguf(checkpoint: TrainedCheckpoint, output: Path, dtype: str) -> None
 
 def unwritable(config: Any) -> list[str]:
     """What of a model's config GGUF files of these architectures, as read back here, cannot say."""
+    if config.is_encoder_decoder:
+        return [f"{config.model_type} is an encoder-decoder, and those are not written here"]
     if config.model_type not in ARCHITECTURES:
         return [f"the architecture {config.model_type} is none of {', '.join(ARCHITECTURES)}"]
     found = []
@@ -82,6 +94,11 @@ def unwritable(config: Any) -> list[str]:
     if config.hidden_act != "silu":
         found.append(f"the activation is {config.hidden_act}")
     return found
+
+
+def otherwise(config: Any) -> str:
+    """Which tool writes what is not written here."""
+    return _ENCODER_DECODERS.get(config.model_type, OTHERWISE)
 
 
 def permute(weight: torch.Tensor, heads: int) -> torch.Tensor:

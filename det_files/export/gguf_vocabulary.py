@@ -70,7 +70,8 @@ def read_vocabulary(
         otherwise: what to do with another one, for the error.
 
     Raises:
-        ConfigError: it is another one, or splits text in a way that has no name in GGUF.
+        ConfigError: it is another one, splits text in a way that has no name in GGUF, or has more
+            tokens than the model.
     """
     import gguf
 
@@ -80,6 +81,9 @@ def read_vocabulary(
     pre = _split_name(described) if model.get("type") == "BPE" else None
     if pre is None:
         reason = f"gguf: the tokenizer's way to split text has no name in GGUF here: {otherwise}"
+        raise ConfigError(Fault("--to", reason))
+    if len(tokenizer) > vocabulary_size:
+        reason = f"gguf: the tokenizer has {len(tokenizer)} tokens, the model {vocabulary_size}"
         raise ConfigError(Fault("--to", reason))
     tokens, types = _tokens(described, vocabulary_size)
     pairs = [

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from det_files.export.checkpoint import INDEX_FILE, WEIGHTS_FILE
+from det_files.export.weights import INDEX_FILE, WEIGHTS_FILE, weight_files
+from det_files.faults import ConfigError, Fault
 
 if TYPE_CHECKING:
     import torch
@@ -55,13 +56,13 @@ class StoredTensor:
 
 
 def read_safetensors(directory: Path) -> dict[str, StoredTensor]:
-    """The tensors of every model*.safetensors of a directory, by name."""
+    """The tensors of a directory's model, by name."""
     import torch
     from safetensors import safe_open
 
     dtypes = {name: getattr(torch, ours) for ours, name in _FORMAT_NAMES.items()}
     found = {}
-    for file in sorted(directory.glob("model*.safetensors")):
+    for file in weight_files(directory):
 
         def reader(name: str, file: Path = file) -> Callable[[], torch.Tensor]:
             def read() -> torch.Tensor:
@@ -89,6 +90,9 @@ def write_safetensors(
         directory: an existing one.
         dtype: of every tensor of fractions.
         max_shard_size: of one file ("5GB"); a larger tensor has a file of its own.
+
+    Raises:
+        ConfigError: a tensor holds NaN, or what is beyond the range of `dtype`.
     """
     from huggingface_hub import split_state_dict_into_shards_factory
 
@@ -120,6 +124,27 @@ def _write_file(file: Path, tensors: Mapping[str, StoredTensor], dtype: torch.dt
     text += b" " * (-len(text) % _HEADER_ALIGNMENT_BYTES)
     with file.open("wb") as stream:
         stream.write(len(text).to_bytes(8, "little") + text)
-        for _, tensor in ordered:
-            flat = tensor.read_as(dtype).reshape(-1).view(torch.uint8)
-            flat.numpy().tofile(stream)
+        for name, tensor in ordered:
+            values = tensor.read_as(dtype)
+            check_range(name, values)
+            values.reshape(-1).view(torch.uint8).numpy().tofile(stream)
+
+
+def check_range(name: str, written: torch.Tensor) -> None:
+    """Refuses what no model computes with: NaN, and in float16 infinity.
+
+    bfloat16 and float32 share a range; float16 ends at 65,504, and larger weights would be
+    infinite without a word.
+
+    Raises:
+        ConfigError: there is some, with the tensor's name.
+    """
+    import torch
+
+    if not written.is_floating_point():
+        return
+    if written.isnan().any():
+        raise ConfigError(Fault(name, "holds NaN: the training had diverged"))
+    if written.dtype == torch.float16 and written.isinf().any():
+        reason = "holds values beyond float16's range (65,504): use bfloat16 or float32"
+        raise ConfigError(Fault(f"--dtype float16: {name}", reason))

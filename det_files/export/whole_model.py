@@ -8,18 +8,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from det_files.export.checkpoint import CONFIG_FILE, SHARDS_TAG_FILE, TrainedCheckpoint
-from det_files.export.stored_tensors import StoredTensor, read_safetensors, write_safetensors
-from det_files.export.tokenizer import export_tokenizer
+from det_files.export.checkpoint import TrainedCheckpoint
+from det_files.export.stored_tensors import (
+    StoredTensor,
+    check_range,
+    read_safetensors,
+    write_safetensors,
+)
+from det_files.export.tokenizer import GENERATION_FILE, export_tokenizer
+from det_files.export.weights import CONFIG_FILE, SHARDS_TAG_FILE
 from det_files.export.zero_shards import read_zero_shards
 from det_files.faults import ConfigError, Fault
-from det_files.models import explain_load_error
+from det_files.models import auto_class, explain_load_error
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-GENERATION_FILE = "generation_config.json"
+# They lie beside its shards, and are no code of a model.
+DEEPSPEEDS_SCRIPTS = ("zero_to_fp32.py", "zero_to_torch.py")
 
 
 def export_whole(
@@ -32,7 +39,8 @@ def export_whole(
     whole model brought into memory to be converted.
 
     Raises:
-        ConfigError: the ZeRO shards are not whole, or not of this model.
+        ConfigError: the ZeRO shards are not whole, or not of this model; weights are NaN or beyond
+            the range of `dtype`.
     """
     import torch
 
@@ -48,6 +56,10 @@ def export_whole(
     (output / CONFIG_FILE).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     if (checkpoint.path / GENERATION_FILE).is_file():
         shutil.copyfile(checkpoint.path / GENERATION_FILE, output / GENERATION_FILE)
+    # A model that brings its own code cannot be loaded without it.
+    for file in checkpoint.path.glob("*.py"):
+        if file.name not in DEEPSPEEDS_SCRIPTS:
+            shutil.copyfile(file, output / file.name)
     export_tokenizer(checkpoint, output)
 
 
@@ -60,6 +72,8 @@ def _export_zero_shards(
     tensors = untied(skeleton, checked_shards(checkpoint, skeleton))
     if get_model_conversion_mapping(skeleton, add_legacy=False):
         fill(skeleton, tensors, dtype)
+        for name, tensor in skeleton.state_dict().items():
+            check_range(name, tensor)
         skeleton.save_pretrained(output, max_shard_size=max_shard_size)
     else:
         write_safetensors(tensors, output, dtype, max_shard_size)
@@ -67,10 +81,8 @@ def _export_zero_shards(
 
 def load_whole(checkpoint: TrainedCheckpoint, dtype: torch.dtype) -> PreTrainedModel:
     """The checkpoint's whole model in memory, from safetensors or from ZeRO shards."""
-    from transformers import AutoModelForCausalLM
-
     if checkpoint.has_whole_weights:
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+        model: PreTrainedModel = auto_class(checkpoint.kind).from_pretrained(
             checkpoint.path, dtype=dtype, trust_remote_code=checkpoint.model.trust_remote_code
         )
         return model
@@ -82,14 +94,14 @@ def load_whole(checkpoint: TrainedCheckpoint, dtype: torch.dtype) -> PreTrainedM
 def make_skeleton(checkpoint: TrainedCheckpoint) -> PreTrainedModel:
     """The model of the checkpoint's config without memory for its parameters."""
     from accelerate import init_empty_weights
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig
 
     code = checkpoint.model.trust_remote_code
     try:
         config = AutoConfig.from_pretrained(checkpoint.path, trust_remote_code=code)
         # Buffers that no checkpoint has (rotary frequencies) are computed as ever.
         with init_empty_weights(include_buffers=False):
-            model: PreTrainedModel = AutoModelForCausalLM.from_config(
+            model: PreTrainedModel = auto_class(checkpoint.kind).from_config(
                 config, trust_remote_code=code
             )
     except (OSError, ValueError, KeyError) as error:

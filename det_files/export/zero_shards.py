@@ -17,8 +17,8 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from det_files.export.checkpoint import SHARDS_TAG_FILE
 from det_files.export.stored_tensors import StoredTensor
+from det_files.export.weights import SHARDS_TAG_FILE
 from det_files.faults import ConfigError, Fault
 
 if TYPE_CHECKING:

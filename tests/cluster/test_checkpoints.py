@@ -20,7 +20,8 @@ from det_files.cluster.checkpoints import (
     download,
     upload,
 )
-from det_files.cluster.manifest import damage, digest, list_files
+from det_files.cluster.manifest import damage, list_files
+from det_files.durable import digest
 
 FILES = {f"shard-{i}.bin": bytes([i]) * (i + 1) for i in range(5)} | {"sub/index.json": b"{}"}
 

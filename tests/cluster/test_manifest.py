@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from det_files.cluster.manifest import damage, digest, entries, list_files, write_manifest
+from det_files.cluster.manifest import damage, entries, list_files, write_manifest
 
 
 @pytest.fixture
@@ -24,12 +23,6 @@ def checkpoint(tmp_path: Path) -> Path:
 def test_files_are_listed_with_their_sizes(checkpoint: Path) -> None:
     (checkpoint / "manifest.json").unlink()
     assert list_files(checkpoint) == {"a.bin": 3, "empty": 0, "sub/b.bin": 1000}
-
-
-def test_a_digest_is_sha256_over_all_chunks(tmp_path: Path) -> None:
-    content = bytes(range(256)) * 4 * 9000  # more than one chunk of 8 MiB
-    (tmp_path / "x").write_bytes(content)
-    assert digest(tmp_path / "x") == hashlib.sha256(content).hexdigest()
 
 
 def test_a_whole_checkpoint_has_no_damage(checkpoint: Path) -> None:
@@ -69,3 +62,11 @@ def test_ranks_share_the_digests_and_each_sees_sizes(checkpoint: Path) -> None:
     assert sorted(line for part in parts for line in part) == sorted(damage(checkpoint))
     (checkpoint / "empty").unlink()
     assert all(f"{checkpoint}/empty: missing" in damage(checkpoint, (rank, 2)) for rank in (0, 1))
+
+
+def test_what_does_not_matter_may_be_damaged_or_gone(checkpoint: Path) -> None:
+    (checkpoint / "a.bin").write_bytes(b"abd")
+    (checkpoint / "sub" / "b.bin").unlink()
+    assert damage(checkpoint, matters=lambda name: name == "empty") == []
+    (line,) = damage(checkpoint, matters=lambda name: name != "sub/b.bin")
+    assert line.startswith(f"{checkpoint}/a.bin")

@@ -81,7 +81,7 @@ def test_a_rows_length_is_that_of_its_longer_side() -> None:
     assert EncodedRow([1, 2], [False, True]).length == 2
 
 
-@pytest.mark.parametrize("kind", ["MBartTokenizer", "MBart50Tokenizer"])
+@pytest.mark.parametrize("kind", ["mbart", "mbart50"])
 def test_a_cut_keeps_what_ends_a_side(kind: str) -> None:
     tokenizer = mbart_tokenizer(kind, tgt_lang="ja_XX")
     (row,) = encoder(tokenizer).encode([{"input": "the red cat", "output": "a small dog sees"}])
@@ -90,9 +90,9 @@ def test_a_cut_keeps_what_ends_a_side(kind: str) -> None:
     end, english, japanese = (
         tokenizer.convert_tokens_to_ids(token) for token in ("</s>", "en_XX", "ja_XX")
     )
-    ends = [end] if kind == "MBart50Tokenizer" else [end, english]
+    ends = [end] if kind == "mbart50" else [end, english]
     assert parts(cut)[0] == source[: 5 - len(ends)] + ends
-    if kind == "MBart50Tokenizer":
+    if kind == "mbart50":
         assert parts(cut)[1] == [japanese, *target[1:3], end]
     else:  # the decoder begins with the last of them
         assert parts(cut)[1] == [*target[:2], end, japanese]

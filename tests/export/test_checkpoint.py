@@ -94,14 +94,23 @@ def test_damage_is_named_by_file(lora: Path) -> None:
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
+    (lora / "tokenizer.json").unlink()
+    # What training alone goes on from is not read here.
     (lora / "rng_state.pth").write_bytes(b"")
+    (lora / "optimizer.pt").unlink()
     with pytest.raises(ConfigError) as caught:
         open_checkpoint(lora)
-    assert [Path(fault.path).name for fault in caught.value.faults] == [
-        "adapter_model.safetensors",
-        "rng_state.pth",
+    assert [fault.message for fault in caught.value.faults] == [
+        f"{weights}: its digest is not the manifest's",
+        f"{lora}/tokenizer.json: missing",
     ]
-    assert "damaged" in str(caught.value)
+
+
+@pytest.mark.parametrize("manifest", ["[]", '{"files": {"adapter_model.safetensors": {}}}'])
+def test_an_unreadable_manifest_is_one_sentence(lora: Path, manifest: str) -> None:
+    (lora / "manifest.json").write_text(manifest)
+    with pytest.raises(ConfigError, match=r"manifest\.json: no readable manifest"):
+        open_checkpoint(lora)
 
 
 def test_a_checkpoint_without_weights_is_refused(

@@ -47,24 +47,31 @@ def test_an_output_in_the_checkpoint_is_refused(adapters: Adapters) -> None:
         export(adapters("lora"), "adapter", adapters("lora") / "out")
 
 
+def test_a_size_that_has_no_effect_is_refused(adapters: Adapters, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--max-shard-size: has no effect with --to adapter"):
+        export(adapters("lora"), "adapter", tmp_path / "out", "--max-shard-size", "1GB")
+
+
+def test_what_cannot_be_renamed_onto_is_refused_before_the_work(
+    adapters: Adapters, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"--output: \. is the current directory"):
+        export(adapters("lora"), "adapter", Path())
+    mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    empty = (Path(m) for m in mounts if Path(m).is_dir() and not any(Path(m).iterdir()))
+    mounted = next(empty, None)
+    if mounted is None:
+        pytest.skip("nothing empty is mounted here")
+    with pytest.raises(ConfigError, match="is a mount point: name a directory in it"):
+        export(adapters("lora"), "adapter", mounted)
+
+
 def test_an_empty_directory_is_filled(adapters: Adapters, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     output = export(adapters("lora"), "adapter", tmp_path / "out")
     assert "adapter_model.safetensors" in contents(output)
     assert output.stat().st_mode & 0o777 == 0o755
-
-
-def test_an_interrupted_export_leaves_nothing(
-    adapters: Adapters, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupt(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr("transformers.PreTrainedTokenizerBase.save_pretrained", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            export(adapters("lora"), "merged", tmp_path / "out")
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_last_line_is_the_output(

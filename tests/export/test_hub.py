@@ -132,16 +132,35 @@ def test_a_refusal_is_one_sentence_and_the_export_stays(
     done = push(adapters("lora"), tmp_path / "out", hub)
     assert done.returncode == 2
     last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith(f"ConfigError: --push: me/tiny was not pushed, {tmp_path}/out is whole:")
+    assert last.startswith(
+        f"ConfigError: --push: me/tiny was not pushed, {tmp_path}/out is whole ("
+    )
+    assert f"`hf upload me/tiny {tmp_path}/out`" in last
     assert TOKEN not in done.stdout + done.stderr
     assert "adapter_model.safetensors" in contents(tmp_path / "out")
 
 
 def test_without_a_token_nothing_is_written_or_sent(
-    adapters: Adapters, tmp_path: Path, hub: Hub
+    adapters: Adapters, tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A login that was once stored on the machine is no token of the environment."""
+    stored = tmp_path / "stored"
+    stored.mkdir()
+    (stored / "token").write_text("hf_somebodyelses")
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(stored / "token"))
     words = [str(adapters("lora")), "--to", "adapter", "--output", str(tmp_path / "out")]
     with pytest.raises(ConfigError, match="--push: no token: set HF_TOKEN"):
         main([*words, "--push", "me/tiny"])
     assert not hub.authorizations
+    assert list(tmp_path.iterdir()) == [stored]
+
+
+def test_offline_nothing_is_written(
+    adapters: Adapters, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    words = [str(adapters("lora")), "--to", "adapter", "--output", str(tmp_path / "out")]
+    with pytest.raises(ConfigError, match="--push: HF_HUB_OFFLINE is set"):
+        main([*words, "--push", "me/tiny"])
     assert list(tmp_path.iterdir()) == []
