@@ -35,6 +35,7 @@ from det_files.experiment import load_experiment
 from det_files.faults import ConfigError, Fault, exit_on_config_error
 from det_files.local.run_directory import RunDirectory, whole_checkpoints, write_atomically
 from det_files.models import SEQ2SEQ, load_model
+from det_files.preference.answering import as_answering
 from det_files.resolution import resolve_or_raise
 from det_files.tuning.adapters import ADAPTER_FILE, load_adapter
 
@@ -100,7 +101,8 @@ def find_finetuned(run: RunDirectory) -> Finetuned:
     """Returns what the run's best trial has produced.
 
     Raises:
-        ConfigError: see `find_best_checkpoint`; or the trial's experiment has faults here.
+        ConfigError: see `find_best_checkpoint`; the trial's experiment has faults here, or its
+            model gives no answers.
     """
     best = find_best_checkpoint(run)
     experiment = load_experiment(best.directory / "experiment.yaml")
@@ -108,7 +110,7 @@ def find_finetuned(run: RunDirectory) -> Finetuned:
     flags = experiment.entrypoint.flags
     facts = experiment_facts(experiment, slots)
     args = resolve_or_raise(experiment.hyperparameters, flags, facts, Path.cwd())
-    return Finetuned(best.trial, best.path, args)
+    return Finetuned(best.trial, best.path, as_answering(args))
 
 
 def find_checkpoint(trial_directory: Path, best: str | None) -> Path:

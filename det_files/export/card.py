@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from det_files.export.checkpoint import TrainedCheckpoint
-from det_files.models import SEQ2SEQ
+from det_files.models import REWARD, SEQ2SEQ
 from det_files.tuning.arguments import METHODS, TuningArguments
 from det_files.vocabulary import MULTIPLE
 
@@ -71,6 +71,8 @@ def render_card(checkpoint: TrainedCheckpoint, form: str, dtype: str, name: str)
 
 
 def _task(checkpoint: TrainedCheckpoint) -> str | None:
+    if checkpoint.kind == REWARD:
+        return "text-classification"
     if checkpoint.kind != SEQ2SEQ:
         return "text-generation"
     return "translation" if checkpoint.run["data_arguments"].get("target_language") else None
@@ -87,6 +89,10 @@ def _how_to_load(checkpoint: TrainedCheckpoint, form: str) -> str:
     said = []
     if checkpoint.kind == SEQ2SEQ:
         said.append("It is an encoder-decoder: `AutoModelForSeq2SeqLM` loads it.")
+    if checkpoint.kind == REWARD:
+        said.append(
+            "It gives a text one number, its reward: `AutoModelForSequenceClassification` loads it."
+        )
     if form == "adapter" and checkpoint.model.tokenizer_name:
         said.append(
             "It was trained with the tokenizer beside it. Where that has more tokens than the base "

@@ -19,7 +19,7 @@ from det_files.export.weights import (
 )
 from det_files.faults import ConfigError, Fault, Faults
 from det_files.local.run_directory import RunDirectory
-from det_files.models import CAUSAL, SEQ2SEQ, ModelArguments, range_fault
+from det_files.models import CAUSAL, REWARD, SEQ2SEQ, ModelArguments, range_fault
 from det_files.schema import check_mapping, fields_of
 from det_files.tuning.adapters import ADAPTER_FILE
 from det_files.tuning.arguments import BEFORE_ROWS
@@ -38,7 +38,7 @@ class TrainedCheckpoint:
     model: ModelArguments  # with paths as they are from here
     metadata: dict[str, Any]
     state: dict[str, Any]  # trainer_state.json
-    kind: str = CAUSAL  # or seq2seq
+    kind: str = CAUSAL  # or seq2seq, or reward
 
     @property
     def method(self) -> str:
@@ -91,6 +91,8 @@ def find_form_faults(checkpoint: TrainedCheckpoint, form: str, faults: Faults) -
         reason = f"{method} trained an adapter, not a whole model: say --to merged or --to adapter"
     elif not checkpoint.is_adapter and form in ("merged", "adapter"):
         reason = "the whole model was trained and there is no adapter: say --to hf"
+    elif checkpoint.kind == REWARD and form == "gguf":
+        reason = "a reward model gives one number, which llama.cpp has no form for: say --to hf"
     else:
         return
     faults.add("--to", reason)
@@ -171,7 +173,9 @@ def _as_from_here(name: str | None, checkpoint: Path) -> str | None:
 
 
 def _kind(checkpoint: TrainedCheckpoint, faults: Faults) -> str:
-    """causal or seq2seq: the entrypoint is not among what is written beside a checkpoint."""
+    """The model's kind: the entrypoint is not among what is written beside a checkpoint."""
+    if checkpoint.run.get("preference_arguments", {}).get("method") == "reward":
+        return REWARD
     if checkpoint.is_adapter:
         config = _read_json(checkpoint.path / ADAPTER_FILE, faults)
         return SEQ2SEQ if config.get("task_type") == "SEQ_2_SEQ_LM" else CAUSAL
