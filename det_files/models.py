@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from det_files.faults import ConfigError, Fault
+from det_files.model_faults import explain_load_error, range_fault, start_fault
 from det_files.quantization import QUANTIZATIONS, check_quantized, quantized_loading
 from det_files.vocabulary import fit_vocabulary
 
@@ -32,7 +33,6 @@ _CLASSES = {
     SEQ2SEQ: "AutoModelForSeq2SeqLM",
     REWARD: "AutoModelForSequenceClassification",
 }
-_OVERFLOWING = ("t5", "mt5", "umt5", "longt5")  # in float16
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,11 @@ class ModelArguments:
     def source(self) -> str:
         """What is loaded: the model's id or directory, else the config's."""
         return self.model_name_or_path or self.config_name_or_path or ""
+
+    @property
+    def source_key(self) -> str:
+        """The argument that names it."""
+        return "model_name_or_path" if self.model_name_or_path else "config_name_or_path"
 
 
 def gguf_conversion_command(args: ModelArguments) -> str:
@@ -158,8 +163,8 @@ def load_model(
         check_quantized(model)
     if reason := range_fault(model.config.model_type, args.dtype):
         raise ConfigError(Fault(f"{SECTION}.dtype", reason))
-    if kind == SEQ2SEQ:
-        _check_start(model, args)
+    if kind == SEQ2SEQ and (reason := start_fault(model.config, args.source)):
+        raise ConfigError(Fault(f"{SECTION}.{args.source_key}", reason))
     extended = args.tokenizer_name is not None
     fit_vocabulary(model, len(tokenizer), f"{SECTION}.tokenizer_name", extended)
     # The key/value cache is of no use in training, and activation checkpointing forbids it.
@@ -184,9 +189,8 @@ def _check_is_decoder(args: ModelArguments) -> None:
             **({"revision": args.model_revision} if named else {}),
         )
     if config.is_encoder_decoder:
-        key = "model_name_or_path" if named else "config_name_or_path"
         reason = f"{args.source} is an encoder-decoder model: use det_files.run_seq2seq"
-        raise ConfigError(Fault(f"{SECTION}.{key}", reason))
+        raise ConfigError(Fault(f"{SECTION}.{args.source_key}", reason))
 
 
 def _weights(args: ModelArguments) -> dict[str, Any]:
@@ -234,49 +238,7 @@ def _explained(args: ModelArguments, name: str | None = None) -> Iterator[None]:
     try:
         yield
     except known as error:
-        key = "model_name_or_path" if args.model_name_or_path else "config_name_or_path"
-        if name is not None and name == args.tokenizer_name:
-            key = "tokenizer_name"
+        named_tokenizer = name is not None and name == args.tokenizer_name
+        key = "tokenizer_name" if named_tokenizer else args.source_key
         reason = explain_load_error(name or args.source, error)
         raise ConfigError(Fault(f"{SECTION}.{key}", reason)) from error
-
-
-def explain_load_error(source: str, error: Exception) -> str:
-    """One sentence for the user: what could not be loaded, why, and the way out."""
-    first_line = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-    if "Unrecognized configuration class" in str(error):
-        entrypoint = "run_clm" if "Seq2Seq" in str(error) else "run_seq2seq"
-        return f"{source} is a model of another kind; is it one for det_files.{entrypoint}?"
-    if "trust_remote_code" in str(error):
-        return f"{source} brings code of its own; trust_remote_code: true would run it"
-    if Path(source).is_dir():
-        return f"the directory {source} could not be loaded: {first_line}"
-    return (
-        f"{source} is no directory here (paths are relative to the context directory) and could "
-        f"not be had from the hub ({first_line}). Where nodes cannot reach the hub, download it "
-        f"once (`HF_HOME=/shared/hf hf download {source}`) and set HF_HOME to the same place in "
-        "environment.environment_variables; HF_HOME is honoured"
-    )
-
-
-def _check_start(model: PreTrainedModel, args: ModelArguments) -> None:
-    """Refuses an encoder-decoder whose configuration does not say what its decoder begins with."""
-    if model.config.model_type == "mbart":
-        return  # the language that its tokenizer writes last
-    if getattr(model.config, "decoder_start_token_id", None) is None:
-        key = "model_name_or_path" if args.model_name_or_path else "config_name_or_path"
-        reason = (
-            f"the configuration of {args.source} has no decoder_start_token_id; T5's is its "
-            "pad_token_id, BART's its eos_token_id: add it to config.json"
-        )
-        raise ConfigError(Fault(f"{SECTION}.{key}", reason))
-
-
-def range_fault(model_type: str, dtype: str) -> str | None:
-    """Why a model cannot be computed with in a precision: T5's activations overflow float16."""
-    if dtype != "float16" or model_type not in _OVERFLOWING:
-        return None
-    return (
-        "T5 was trained in bfloat16 and overflows float16's range: the loss becomes NaN; use "
-        "bfloat16, or float32 where the GPU has none (V100, T4)"
-    )

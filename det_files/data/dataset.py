@@ -9,16 +9,17 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from det_files.data.arguments import BLOCKS, SECTION, DataArguments, SourceArguments
+from det_files.data.bounds import Bound, bound_of
 from det_files.data.examples import Examples, Part, Rows, TextBlocks
 from det_files.data.languages import set_languages
 from det_files.data.mixture import MixtureOrder
 from det_files.data.sources import Split, open_source
-from det_files.data.split_tokens import Bound, split_tokens, tokenizer_fingerprint
+from det_files.data.split_tokens import split_tokens, tokenizer_fingerprint
 from det_files.data.templates import Template
 from det_files.data.token_cache import TokenCache
 from det_files.data.token_entry import Entry
@@ -95,7 +96,7 @@ def load_data(
     loader.faults.raise_if_any()
     data = {"train": Examples(train), "val": Examples(val)}
     for name, examples in data.items():
-        logger.info("data: %s", describe(name, examples))
+        logger.info("data: %s", examples.describe(name))
     first = Template.of(args, tokenizer, args.sources[0], loader.separate)
     order = order_of(data["train"].sizes, args)
     return TrainingData(data["train"], data["val"], first, order)
@@ -147,7 +148,7 @@ class _Loader:
         self._tokens_of = tokens
         self._args = args
         self._tokenizer = tokenizer
-        self._bound = _bound(_positions(model_config), reserved, args.too_long)
+        self._bound = bound_of(model_config, reserved, args.too_long)
         self._seed = seed
         # Set here, for all that tokenizes: its tokens and the cache's key depend on it.
         set_languages(tokenizer, args.source_language, args.target_language)
@@ -252,36 +253,3 @@ class _NoRows:
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         raise IndexError(index)
-
-
-def _positions(config: PretrainedConfig | None) -> int | None:
-    value = getattr(config, "max_position_embeddings", None)
-    return int(value) if isinstance(value, int) and value > 0 else None
-
-
-def _bound(positions: int | None, reserved: tuple[int, int], too_long: str) -> Bound:
-    if positions is None:
-        return Bound(too_long=too_long)
-    free = (positions - reserved[0], positions - reserved[1])
-    if min(free) < 1:
-        reason = f"none of the model's {positions} positions is left for an example"
-        raise ConfigError(Fault(f"{SECTION}.sources", f"{reason} ({max(reserved)} reserved)"))
-    whose = "the model's {} positions"
-    if min(free) < positions:
-        whose = (
-            f"the {min(free)} of the model's {positions} positions that virtual tokens or "
-            "generated answers leave"
-        )
-    return Bound(free[0], whose, too_long, free[1])
-
-
-def describe(split: str, examples: Examples) -> dict[str, Any]:
-    """Counts of one split for the log: rows, tokens, the longest row, supervised tokens."""
-    return {
-        "split": split,
-        "rows": len(examples),
-        "rows_by_source": examples.sizes,
-        "tokens": int(examples.lengths.sum()),
-        "longest": int(examples.lengths.max(initial=0)),
-        "supervised_tokens": int(examples.supervised.sum()),
-    }

@@ -7,7 +7,7 @@ behind the other are the dataset.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -98,6 +98,17 @@ class Examples(Dataset[Example]):
 
     def __len__(self) -> int:
         return len(self.lengths)
+
+    def describe(self, split: str) -> dict[str, Any]:
+        """Counts for the log: rows, tokens, the longest row, supervised tokens."""
+        return {
+            "split": split,
+            "rows": len(self),
+            "rows_by_source": self.sizes,
+            "tokens": int(self.lengths.sum()),
+            "longest": int(self.lengths.max(initial=0)),
+            "supervised_tokens": int(self.supervised.sum()),
+        }
 
     def __getitem__(self, index: int) -> Example:
         tokens, learned = self.read(index)

@@ -48,6 +48,11 @@ def _set(tokenizer: Any, attribute: str, code: str) -> None:
     tokenizer.init_kwargs[attribute] = code  # what is saved
 
 
+def languages_of(tokenizer: Any) -> list[str | None]:
+    """(source, target) that a tokenizer writes; None for what it does not."""
+    return [getattr(tokenizer, name, None) for name in ("src_lang", "tgt_lang")]
+
+
 def language_codes(tokenizer: Any) -> list[str]:
     """The codes that a tokenizer takes; none of one that writes no language."""
     if not hasattr(tokenizer, "src_lang"):

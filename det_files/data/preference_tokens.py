@@ -18,12 +18,13 @@ from dataclasses import asdict
 from itertools import islice
 from typing import Any
 
+from det_files.data.bounds import Bound, longer_rows
 from det_files.data.conversations import split_off_answer
 from det_files.data.encoding import EncodedRow, RowEncoder
 from det_files.data.preference_rows import PlacedAnswers, preference_rows
 from det_files.data.rows import BadRows, PlacedRow, is_text
 from det_files.data.sources import Split
-from det_files.data.split_tokens import Bound, Counts, cached_tokens, longer_rows
+from det_files.data.split_tokens import Counts, cached_tokens
 from det_files.data.templates import NotRendered, Template
 from det_files.data.token_cache import TokenCache
 from det_files.data.token_entry import Entry, EntryWriter

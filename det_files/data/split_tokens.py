@@ -9,7 +9,9 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from det_files.data.arguments import SourceArguments
+from det_files.data.bounds import Bound, longer_rows
 from det_files.data.encoding import EncodedRow, RowEncoder, token_ids
+from det_files.data.languages import languages_of
 from det_files.data.rows import BadRows, PlacedRow, is_text
 from det_files.data.source_target import SourceTargetEncoder
 from det_files.data.sources import Split
@@ -26,26 +28,6 @@ logger = logging.getLogger(__name__)
 
 _BATCH_ROWS = 2000
 _BATCH_CHARACTERS = 2_000_000
-
-
-@dataclass(frozen=True)
-class Bound:
-    """Tokens that a row may have (None: any number), what sets the bound, and what else happens.
-
-    `too_long` is what becomes of a longer row: cut, drop or error. `target_tokens` is the bound of
-    what a decoder of its own learns, where it is another.
-    """
-
-    tokens: int | None = None
-    whose: str = "the model's {} positions"
-    too_long: str = "error"
-    target_tokens: int | None = None
-
-    def is_exceeded_by(self, row: EncodedRow) -> bool:
-        """Whether either side of a row has more tokens."""
-        bounds = (self.tokens, self.target_tokens or self.tokens)
-        pairs = zip(row.lengths, bounds, strict=True)
-        return any(bound is not None and length > bound for length, bound in pairs)
 
 
 @dataclass
@@ -129,7 +111,7 @@ def cached_tokens(
         "tokenizer": fingerprint,
         "bound": [bound.tokens, bound.target_tokens, bound.too_long],
         "separate": template.separate,
-        "languages": languages(template.tokenizer),
+        "languages": languages_of(template.tokenizer),
     }
 
     def build_unchanged(writer: EntryWriter) -> dict[str, Any]:
@@ -173,11 +155,6 @@ def encoder_of(source: SourceArguments, template: Template) -> RowEncoder | Sour
     """What makes tokens of a source's rows."""
     kind = SourceTargetEncoder if template.separate else RowEncoder
     return kind(source, template)
-
-
-def languages(tokenizer: PreTrainedTokenizerBase) -> list[str | None]:
-    """The languages that mBART's tokenizers write beside a text; of others, None."""
-    return [getattr(tokenizer, name, None) for name in ("src_lang", "tgt_lang")]
 
 
 def _refuse_conversations(split: Split, first: PlacedRow) -> None:
@@ -277,14 +254,3 @@ class _RowWriter:
             raise ConfigError(
                 longer_rows(self._section, self._bound, self._longer, self._first_longer)
             )
-
-
-def longer_rows(section: str, bound: Bound, lengths: list[int], first: str) -> Fault:
-    """That rows of these lengths are over the bound; `first` is the place of the first."""
-    count, whose = len(lengths), bound.whose.format(bound.tokens)
-    are = "row is" if count == 1 else "rows are"
-    return Fault(
-        section,
-        f"{count} {are} longer than {whose} (the first is {first}, the longest has {max(lengths)} "
-        "tokens): lower max_input_tokens or max_output_tokens, or say too_long: cut or drop",
-    )

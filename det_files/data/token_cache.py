@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 # The modules by which files become tokens: with another of them, an entry is another.
 _MAKERS = (
+    "bounds",
     "conversations",
     "encoding",
     "files",

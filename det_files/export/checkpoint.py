@@ -19,7 +19,8 @@ from det_files.export.weights import (
 )
 from det_files.faults import ConfigError, Fault, Faults
 from det_files.local.run_directory import RunDirectory
-from det_files.models import CAUSAL, REWARD, SEQ2SEQ, ModelArguments, range_fault
+from det_files.model_faults import range_fault
+from det_files.models import CAUSAL, REWARD, SEQ2SEQ, ModelArguments
 from det_files.schema import check_mapping, fields_of
 from det_files.tuning.adapters import ADAPTER_FILE
 from det_files.tuning.arguments import BEFORE_ROWS

@@ -18,7 +18,7 @@ from det_files.export.tokenizer import tokenizer_of
 from det_files.export.weights import CONFIG_FILE
 from det_files.export.whole_model import export_whole
 from det_files.faults import ConfigError, Fault, Faults
-from det_files.models import explain_load_error
+from det_files.model_faults import explain_load_error
 
 if TYPE_CHECKING:
     import gguf

@@ -19,7 +19,8 @@ from det_files.export.tokenizer import GENERATION_FILE, export_tokenizer
 from det_files.export.weights import CONFIG_FILE, SHARDS_TAG_FILE
 from det_files.export.zero_shards import read_zero_shards
 from det_files.faults import ConfigError, Fault
-from det_files.models import auto_class, explain_load_error
+from det_files.model_faults import explain_load_error
+from det_files.models import auto_class
 
 if TYPE_CHECKING:
     import torch

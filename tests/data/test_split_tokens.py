@@ -12,9 +12,10 @@ import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from det_files.data.arguments import DataArguments, SourceArguments
+from det_files.data.bounds import Bound
 from det_files.data.encoding import RowEncoder
 from det_files.data.sources import open_source
-from det_files.data.split_tokens import Bound, split_tokens, tokenizer_fingerprint
+from det_files.data.split_tokens import split_tokens, tokenizer_fingerprint
 from det_files.data.templates import Template
 from det_files.data.token_cache import TokenCache, cache_key
 from det_files.data.token_entry import Entry
