@@ -147,8 +147,8 @@ def load_model(
     model_class = auto_class(kind)
     if args.quantization == "nf4":
         options |= quantized_loading(torch_dtype)
-    if kind == CAUSAL and args.gguf_file is None:
-        _check_is_decoder(args)
+    if kind in (CAUSAL, REWARD) and args.gguf_file is None:
+        _check_is_decoder(args, kind)
     with _explained(args):
         if args.model_name_or_path is None:
             config = transformers.AutoConfig.from_pretrained(
@@ -174,7 +174,7 @@ def load_model(
     return model, tokenizer
 
 
-def _check_is_decoder(args: ModelArguments) -> None:
+def _check_is_decoder(args: ModelArguments, kind: str) -> None:
     """Refuses BART and its like, of which transformers would load the bare decoder.
 
     It is the configuration on disk that tells: such a decoder changes its own copy.
@@ -189,7 +189,8 @@ def _check_is_decoder(args: ModelArguments) -> None:
             **({"revision": args.model_revision} if named else {}),
         )
     if config.is_encoder_decoder:
-        reason = f"{args.source} is an encoder-decoder model: use det_files.run_seq2seq"
+        way_out = "use det_files.run_seq2seq" if kind == CAUSAL else "it cannot score texts here"
+        reason = f"{args.source} is an encoder-decoder model: {way_out}"
         raise ConfigError(Fault(f"{SECTION}.{args.source_key}", reason))
 
 

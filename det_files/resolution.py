@@ -32,7 +32,11 @@ from det_files.hyperparameters import (
 )
 from det_files.models import PREFERENCE, ModelArguments
 from det_files.old_names import modernise
-from det_files.preference.arguments import PreferenceArguments, read_preference_arguments
+from det_files.preference.arguments import (
+    METHODS,
+    PreferenceArguments,
+    read_preference_arguments,
+)
 from det_files.preference.combinations import check_preference
 from det_files.schema import check_mapping, fields_of, show
 from det_files.searcher import check_searcher
@@ -110,6 +114,8 @@ def resolve(
     rng = random.Random(facts.seed or 0)
     drawn = sample(sections | {"deepspeed_config": raw.get("deepspeed_config")}, rng)
     model, data, tuning, given, preference = _read_sections(drawn, facts.kind, Faults())
+    if preference is not None:
+        given.setdefault("learning_rate", METHODS[preference.method].learning_rate)
     training = with_defaults(given, model.dtype, faults)
     if training.get("predict_with_generate") and training.get("generation_max_length") is None:
         # transformers' own default is 20 tokens.

@@ -24,7 +24,7 @@ def main() -> None:
         training_args = make_preference_arguments(args, core.output_dir, core.on_cpu)
         kind = REWARD if method == "reward" else CAUSAL
         model, tokenizer = load_model(args.model, args.load_dtype, training_args.seed, kind)
-        reserved = getattr(training_args, "max_completion_length", None) or 0
+        reserved = training_args.max_completion_length or 0 if method == "grpo" else 0
         data = load_preferences(
             method, args.data, tokenizer, model.config, training_args.seed, reserved
         )

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
-from transformers import EvalPrediction, Trainer, TrainingArguments
+from transformers import EvalPrediction, TrainingArguments
 
 from det_files.activation_offloading import ActivationOffloading
 from det_files.compilation import CompileClock, is_compiled
@@ -18,13 +18,13 @@ from det_files.data.layout import Layout
 from det_files.data.sampler import GlobalBatchSampler, by_length
 from det_files.deepspeed_config import BatchSizes
 from det_files.loss_head import install_loss_head, supervised
-from det_files.loss_window import LossWindow
 from det_files.losses import row_statistics, summarize
+from det_files.resuming import ResumingTrainer
 from det_files.throughput import ThroughputMeter, model_shape
 from det_files.tuning.prompt_state import has_prompt, load_prompt, saving_prompt
 
 
-class TokenTrainer(Trainer):
+class TokenTrainer(ResumingTrainer):
     """A Trainer whose losses do not depend on how the work is spread.
 
     - training loss: summed over supervised tokens, over the global batch's count of them;
@@ -57,8 +57,6 @@ class TokenTrainer(Trainer):
         self._forward_context = ActivationOffloading if activation_offloading else nullcontext
         self._meter = ThroughputMeter(self.args.device, model_shape(self.model))
         self._compile_clock = CompileClock(self._meter.paused) if is_compiled(self.model) else None
-        self._loss_window = LossWindow(self)
-        self.add_callback(self._loss_window)
 
     def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> Sampler[int] | None:
         sizes = batch_sizes(self.args)
@@ -67,7 +65,7 @@ class TokenTrainer(Trainer):
             self._layout.lengths,
             sizes.global_batch,
             sizes.micro_batch,
-            self.args.data_seed if self.args.data_seed is not None else self.args.seed,
+            self.data_seed,
             self._padded,
         )
 
@@ -157,7 +155,6 @@ class TokenTrainer(Trainer):
             super()._maybe_log_save_evaluate(*args, **kwargs)
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        self._loss_window.keep()
         if self.args.include_num_input_tokens_seen == "no":  # else the Trainer counts them itself
             self.state.num_input_tokens_seen += self._meter.book_tokens(self.accelerator.gather)
         super()._save_checkpoint(*args, **kwargs)
@@ -172,17 +169,8 @@ class TokenTrainer(Trainer):
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         if has_prompt(self.model):
             load_prompt(self.model, Path(resume_from_checkpoint))
-            return
-        dtypes = {name: parameter.dtype for name, parameter in self.model.named_parameters()}
-        super()._load_from_checkpoint(resume_from_checkpoint, model)
-        # The Trainer has peft load adapters, which casts them to float32.
-        for name, parameter in self.model.named_parameters():
-            parameter.data = parameter.data.to(dtypes[name])
-
-    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
-        # Resumed from the checkpoint of its last step, the Trainer would train one more.
-        if self.state.global_step < self.state.max_steps:
-            super()._run_epoch(*args, **kwargs)
+        else:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
 
 
 def _evaluation_metrics(prediction: EvalPrediction) -> dict[str, float]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from transformers import (
     PreTrainedTokenizerBase,
-    PrinterCallback,
     TrainerCallback,
     TrainingArguments,
 )
@@ -54,7 +53,7 @@ def build_trainer(
     if args.model.compile == "layers":
         compile_layers(model)
     resume_latest(training_args, core)
-    trainer = TokenTrainer(
+    return TokenTrainer(
         model=model,
         args=training_args,
         layout=layout,
@@ -62,9 +61,6 @@ def build_trainer(
         processing_class=tokenizer,
         callbacks=trial_callbacks(args, training_args, core),
     )
-    # Metrics go through DetCallback; printed dictionaries would be every row a second time.
-    trainer.remove_callback(PrinterCallback)
-    return trainer
 
 
 def resume_latest(training_args: TrainingArguments, core: TrialCore) -> None:

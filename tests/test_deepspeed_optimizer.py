@@ -65,13 +65,13 @@ def test_a_scheduler_that_disagrees(
 
 def test_arguments_that_would_not_be_read() -> None:
     training = {"optim": "adamw_torch_8bit", "lr_scheduler_type": "cosine"}
-    assert faults_of(optimizer() | scheduler(), training) == [
+    assert faults_of(optimizer(lr="auto") | scheduler(), training) == [
         "optimizer: is what DeepSpeed uses, and training_arguments.optim adamw_torch_8bit would "
         "have no effect; leave one of them out",
         "scheduler: is what DeepSpeed uses, and training_arguments.lr_scheduler_type cosine would "
         "have no effect; leave one of them out",
     ]
-    assert faults_of(optimizer(), {"optim": "adamw_torch_fused"}) == []
+    assert faults_of(optimizer(lr="auto"), {"optim": "adamw_torch_fused"}) == []
 
 
 def test_an_optimizer_that_offloading_would_replace() -> None:
@@ -89,4 +89,8 @@ def test_an_optimizer_that_offloading_would_replace() -> None:
 @pytest.mark.parametrize("config", [{}, {"optimizer": 3, "scheduler": []}])
 def test_without_the_sections_every_argument_is_read(config: dict[str, Any]) -> None:
     assert faults_of(config, {"optim": "adafactor", "lr_scheduler_type": "cosine"}) == []
-    assert faults_of({"optimizer": {"type": "Adam"}}, {"learning_rate": 1}) == []
+
+
+def test_what_a_section_does_not_say_is_deepspeeds_own() -> None:
+    (fault,) = faults_of({"optimizer": {"type": "Adam"}}, {"learning_rate": 1.0})
+    assert "optimizer.params.lr: 0.001 disagrees with training_arguments.learning_rate" in fault

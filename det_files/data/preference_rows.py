@@ -75,9 +75,8 @@ def to_answers(
     record: Mapping[str, Any], columns: Mapping[str, str], labelled_too: bool
 ) -> tuple[tuple[Answered, ...] | None, str]:
     """(answers, "") of a record, or (None, what is wrong with it)."""
-    named = columns or record
-    labelled = labelled_too and "completion" in named and "chosen" not in named
-    if labelled:
+    completion, chosen = (columns.get(role, role) for role in ("completion", "chosen"))
+    if labelled_too and completion in record and chosen not in record:
         return _labelled(record, columns)
     rows = []
     for role in ("chosen", "rejected"):

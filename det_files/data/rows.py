@@ -34,8 +34,12 @@ def wanted_columns(columns: Mapping[str, str]) -> frozenset[str]:
     """The columns of which a row may be made; of a pair, a role that is not mapped is its own."""
     if not columns:
         return frozenset({*ROLES, *PREFERENCE_ROLES})
-    roles = columns if {"text", "messages"} & set(columns) else ("input", "output")
-    return frozenset(columns.get(role, role) for role in roles) | frozenset(columns.values())
+    roles: Iterable[str] = ("input", "output")
+    if {"text", "messages"} & set(columns):
+        roles = columns
+    elif set(PREFERENCE_ROLES) & set(columns):
+        roles = PREFERENCE_ROLES
+    return frozenset(columns.get(role, role) for role in roles)
 
 
 def to_row(

@@ -22,11 +22,16 @@ SECTION = "hyperparameters.preference_arguments"
 
 
 class Source(NamedTuple):
-    """Where TRL keeps the configuration of a method, and the values of its `loss_type`."""
+    """Where TRL keeps the configuration of a method, and the values of its `loss_type`.
+
+    `learning_rate` is the method's own default; `unused` are arguments that it does not read.
+    """
 
     module: str
     name: str
     loss_types: tuple[str, ...] = ()
+    learning_rate: float = 1e-6
+    unused: tuple[str, ...] = ()
 
 
 # Loss types that a trainer does not know would be found in the first step only.
@@ -41,8 +46,10 @@ METHODS: dict[str, Source] = {
         ),
     ),
     "kto": Source("trainer/kto_config", "KTOConfig", ("kto", "apo_zero_unpaired")),
-    "orpo": Source("experimental/orpo/orpo_config", "ORPOConfig"),
-    "reward": Source("trainer/reward_config", "RewardConfig"),
+    "orpo": Source(
+        "experimental/orpo/orpo_config", "ORPOConfig", unused=("max_completion_length",)
+    ),
+    "reward": Source("trainer/reward_config", "RewardConfig", learning_rate=1e-4),
     "grpo": Source(
         "trainer/grpo_config",
         "GRPOConfig",
@@ -102,8 +109,9 @@ def method_fields(method: str) -> dict[str, Field]:
     Raises:
         ModuleNotFoundError: TRL is not installed.
     """
-    module, name, loss_types = METHODS[method]
+    module, name, loss_types, _, unused = METHODS[method]
     found = fields_of_class(installed_source("trl", module), name)
+    found = {key: field for key, field in found.items() if key not in unused}
     if "loss_type" in found:
         kinds = found["loss_type"].kinds | {"str"}
         found["loss_type"] = dataclasses.replace(

@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase, TrainingArguments
 from det_files.args import RunArgs
 from det_files.cluster.context import TrialCore
 from det_files.faults import ConfigError, Fault
+from det_files.preference.arguments import SECTION
 from det_files.preference.dataset import PreferenceData
 from det_files.preference.trainer import ExactTrainer
 from det_files.trainer import batch_sizes
@@ -29,7 +30,7 @@ def build_preference_trainer(
     """The trainer of a run, ready for `train()`.
 
     Raises:
-        ConfigError: the training rows do not fill one step.
+        ConfigError: the training rows do not fill one step; TRL refuses the arguments.
     """
     assert args.preference is not None
     if data.template.chat:
@@ -38,16 +39,21 @@ def build_preference_trainer(
     resume_latest(training_args, core)
     # One module a method: what the others need is not imported.
     method = importlib.import_module(f"det_files.preference.{args.preference.method}")
-    trainer: ExactTrainer = method.make(
-        args,
-        model=model,
-        args=training_args,
-        processing_class=tokenizer,
-        data=data,
-        callbacks=trial_callbacks(args, training_args, core),
-    )
+    try:
+        trainer: ExactTrainer = method.make(
+            args,
+            model=model,
+            args=training_args,
+            processing_class=tokenizer,
+            data=data,
+            callbacks=trial_callbacks(args, training_args, core),
+        )
+    except (ValueError, NotImplementedError) as error:  # of arguments that do not go together
+        raise ConfigError(Fault(SECTION, " ".join(str(error).split()))) from error
     if args.tuning.adapter is None:
         trainer.drop_reference_copy()
+    else:
+        trainer.match_reference_copy()
     return trainer
 
 

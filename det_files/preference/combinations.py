@@ -39,6 +39,12 @@ def check_preference(
         faults.add(f"{_TUNED}.method", reason)
     if method in ("dpo", "kto", "grpo"):
         _check_output_layer(tuning, faults)
+    if method != "grpo" and tuning.lora_dropout and preference.options.get("disable_dropout", True):
+        reason = "has no effect unless preference_arguments.disable_dropout is false"
+        faults.add(f"{_TUNED}.lora_dropout", reason)
+    if model.quantization != "none":
+        reason = "not offered with preferences: TRL would train the adapters in bfloat16"
+        faults.add(f"{_MODEL}.quantization", reason)
     if model.compile != "none":
         faults.add(f"{_MODEL}.compile", "not supported with preferences")
     if model.activation_offloading:
@@ -50,6 +56,11 @@ def check_preference(
     if method == "kto":
         _check_kto(preference, training, faults)
     if method == "grpo":
+        if data.too_long == "cut":
+            reason = (
+                "a prompt's end is what asks for an answer: say drop, or lower max_input_tokens"
+            )
+            faults.add(f"{_DATA}.too_long", reason)
         _check_groups(preference, training, slots, faults)
         if preference.options.get("beta") and tuning.method == "full":
             _check_reference(model, faults)
@@ -59,7 +70,8 @@ def _check_output_layer(tuning: TuningArguments, faults: Faults) -> None:
     """TRL reads the output layer's weight past whatever stands around it."""
     named = {"target_modules": tuning.target_modules, "modules_to_save": tuning.modules_to_save}
     for key, names in named.items():
-        if "lm_head" in (names if isinstance(names, list) else [names]):
+        names = names.split(",") if isinstance(names, str) else names or []
+        if any(name.strip().rsplit(".", 1)[-1] == "lm_head" for name in names):
             reason = "lm_head cannot be adapted here: its weight alone is used, and not the adapter"
             faults.add(f"{_TUNED}.{key}", reason)
 
@@ -76,14 +88,14 @@ def _check_columns(method: str, data: DataArguments, faults: Faults) -> None:
 def _check_kto(
     preference: PreferenceArguments, training: Mapping[str, Any], faults: Faults
 ) -> None:
+    if preference.options.get("precompute_ref_log_probs"):
+        reason = "not with kto, whose pairs are made of each micro-batch"
+        faults.add(f"{SECTION}.precompute_ref_log_probs", reason)
     if preference.options.get("loss_type", "kto") == "kto":
         for key in ("per_device_train_batch_size", "per_device_eval_batch_size"):
             if training.get(key) == 1:
                 reason = "kto compares the rows of a micro-batch with one another: needs 2 or more"
                 faults.add(f"{_TRAINING}.{key}", reason)
-        if preference.options.get("precompute_ref_log_probs"):
-            reason = "not with loss_type kto, whose pairs are made of each micro-batch"
-            faults.add(f"{SECTION}.precompute_ref_log_probs", reason)
 
 
 def _check_groups(
@@ -120,7 +132,8 @@ def _check_groups(
 
 def _check_reference(model: ModelArguments, faults: Faults) -> None:
     """TRL reads the reference itself, from what the model was read from."""
-    for key in ("config_name_or_path", "tokenizer_name"):
-        if getattr(model, key) is not None:
+    plain = ModelArguments()
+    for key in ("config_name_or_path", "tokenizer_name", "model_revision", "trust_remote_code"):
+        if getattr(model, key) != getattr(plain, key):
             reason = "not with grpo, beta and full tuning: the reference would be another model"
             faults.add(f"{_MODEL}.{key}", reason)

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import send_to_device
+from accelerate.utils import gather_object, send_to_device
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from det_files.args import RunArgs
+from det_files.faults import ConfigError, Fault
+from det_files.preference.arguments import SECTION
 from det_files.preference.prompt_sampler import PromptSampler
 from det_files.preference.rewards import REWARDS
 from det_files.preference.trainer import ExactTrainer
@@ -25,11 +27,10 @@ _BUFFER = "generated_rank{}.pt"
 class _Trainer(ExactTrainer, GRPOTrainer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        rows = (self._data.train, self._data.val)
-        self._ids_of_prompt = {
-            text: ids
-            for data in rows
-            for text, ids in zip(data["prompt"], data["prompt_ids"], strict=True)
+        self._row_of_prompt = {
+            text: (data, number)
+            for data in (self._data.train, self._data.val)
+            for number, text in enumerate(data["prompt"])
         }
 
     def _make_sampler(self) -> PromptSampler:
@@ -40,12 +41,13 @@ class _Trainer(ExactTrainer, GRPOTrainer):
             generated_at_once // group,
             group,
             self._steps_of_buffer,
-            self._data_seed,
+            self.data_seed,
         )
 
     def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
         # The prompts' own tokens: tokenized again as text, they would begin with a second BOS.
-        return [list(self._ids_of_prompt[text]) for text in prompts], None, {}
+        rows = (self._row_of_prompt[text] for text in prompts)
+        return [data[number]["prompt_ids"] for data, number in rows], None, {}
 
     @property
     def _steps_of_buffer(self) -> int:
@@ -61,16 +63,27 @@ class _Trainer(ExactTrainer, GRPOTrainer):
             # Answers that are still to be learned from: generated anew, they would be others.
             directory = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
             directory.mkdir(parents=True, exist_ok=True)
-            kept = {"step": done, "generated": self._buffered_inputs}
+            kept = {"step": done, "ranks": self.args.world_size, "generated": self._buffered_inputs}
             torch.save(kept, directory / _BUFFER.format(self.args.process_index))
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
-        path = Path(checkpoint or "") / _BUFFER.format(self.args.process_index)
-        if checkpoint is not None and path.is_file():
+        if checkpoint is None or not any(Path(checkpoint).glob(_BUFFER.format("*"))):
+            return
+        path = Path(checkpoint) / _BUFFER.format(self.args.process_index)
+        kept: dict[str, Any] = {"ranks": 0, "generated": []}
+        if path.is_file():
             kept = torch.load(path, map_location="cpu", weights_only=True)
-            self._step = kept["step"]
-            self._buffered_inputs = send_to_device(kept["generated"], self.args.device)
+        fits = kept["ranks"] == self.args.world_size
+        fits &= len(kept["generated"]) == self.args.steps_per_generation
+        if not all(gather_object([fits])):
+            reason = (
+                "the checkpoint has answers that are still to be learned from, on other ranks or "
+                "in other steps: resume with as many slots and the same steps_per_generation"
+            )
+            raise ConfigError(Fault(SECTION, reason))
+        self._step = kept["step"]
+        self._buffered_inputs = send_to_device(kept["generated"], self.args.device)
 
 
 def _for_trl(name: str) -> Callable[..., list[float]]:

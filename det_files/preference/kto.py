@@ -16,16 +16,23 @@ class MismatchingCollator(DataCollatorForUnpairedPreference):
 
     TRL pairs neighbours of the dataset, and must then take rows in the dataset's order. Paired
     here, the mismatched answers are those of the batch itself, as the paper has it, in any order.
+    Where all its prompts are the same, so are their answers' pairs: a batch of one row, say.
     """
 
     def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
-        others = [examples[-1], *examples[:-1]]
         return super().torch_call(
             [
-                {**example, "KL_completion_ids": other["completion_ids"]}
-                for example, other in zip(examples, others, strict=True)
+                {**example, "KL_completion_ids": _another(examples, number)["completion_ids"]}
+                for number, example in enumerate(examples)
             ]
         )
+
+
+def _another(examples: list[dict[str, Any]], number: int) -> dict[str, Any]:
+    """The nearest example before it, in a circle, that answers another prompt."""
+    before = [examples[number - step] for step in range(1, len(examples) + 1)]
+    prompt = examples[number]["prompt_ids"]
+    return next((other for other in before if other["prompt_ids"] != prompt), before[0])
 
 
 class _Trainer(ExactTrainer, KTOTrainer):

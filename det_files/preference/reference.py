@@ -21,5 +21,6 @@ def reference_model(args: RunArgs) -> PreTrainedModel | None:
     assert args.preference is not None
     if args.tuning.method != "full" or args.preference.options.get("precompute_ref_log_probs"):
         return None
-    model, _ = load_model(args.model, args.load_dtype)
+    # With the same seed: without weights to load, they are drawn from it.
+    model, _ = load_model(args.model, args.load_dtype, args.training["seed"])
     return model.eval().requires_grad_(False)

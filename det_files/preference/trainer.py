@@ -12,18 +12,17 @@ from collections import defaultdict
 from typing import Any
 
 from torch.utils.data import Sampler
-from transformers import PrinterCallback, Trainer
 
 from det_files.data.sampler import GlobalBatchSampler
-from det_files.loss_window import LossWindow
 from det_files.preference.dataset import PreferenceData
 from det_files.preference.prompt_sampler import PromptSampler
+from det_files.resuming import ResumingTrainer
 from det_files.trainer import batch_sizes
 
 _GATHERED = "det_files_gathered_metrics"
 
 
-class ExactTrainer(Trainer):
+class ExactTrainer(ResumingTrainer):
     """To be named before one of TRL's trainers: `class DpoTrainer(ExactTrainer, DPOTrainer)`."""
 
     # Where TRL keeps what it gathers between two logged rows.
@@ -33,10 +32,6 @@ class ExactTrainer(Trainer):
         """As TRL's, but that `data` brings the datasets."""
         self._data = data
         super().__init__(*args, train_dataset=data.train, eval_dataset=data.val, **kwargs)
-        self._loss_window = LossWindow(self)
-        self.add_callback(self._loss_window)
-        # Metrics go through DetCallback; printed dictionaries would be every row a second time.
-        self.remove_callback(PrinterCallback)
 
     def _send_telemetry(self) -> None:
         """TRL reports each start to its makers. A trial's start is its owner's business."""
@@ -61,13 +56,9 @@ class ExactTrainer(Trainer):
             self._data.lengths,
             sizes.global_batch,
             sizes.micro_batch,
-            self._data_seed,
+            self.data_seed,
             padded=True,
         )
-
-    @property
-    def _data_seed(self) -> int:
-        return int(self.args.data_seed if self.args.data_seed is not None else self.args.seed)
 
     def drop_reference_copy(self) -> None:
         """Lets the base model be the reference of a new adapter.
@@ -78,8 +69,17 @@ class ExactTrainer(Trainer):
         if "ref" in getattr(self.model, "peft_config", {}):
             self.model.delete_adapter("ref")
 
+    def match_reference_copy(self) -> None:
+        """Gives the copy of an adapter that training goes on with the adapter's precision."""
+        trained = dict(self.model.named_parameters())
+        for name, parameter in trained.items():
+            if (
+                ".ref." in name
+                and (twin := trained.get(name.replace(".ref.", ".default."))) is not None
+            ):
+                parameter.data = parameter.data.to(twin.dtype)
+
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        self._loss_window.keep()
         gathered = getattr(self, self._metrics_attribute)
         self.state.stateful_callbacks[_GATHERED] = {
             "metrics": {name: list(values) for name, values in gathered["train"].items()},
@@ -93,6 +93,4 @@ class ExactTrainer(Trainer):
         if kept is not None:  # of the checkpoint that training resumed from
             getattr(self, self._metrics_attribute)["train"] = defaultdict(list, kept["metrics"])
             self._total_train_tokens = kept["tokens"]
-        # Resumed from the checkpoint of its last step, the Trainer would train one more.
-        if self.state.global_step < self.state.max_steps:
-            super()._run_epoch(*args, **kwargs)
+        super()._run_epoch(*args, **kwargs)

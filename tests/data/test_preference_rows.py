@@ -73,6 +73,11 @@ AS_CONVERSATIONS = (
             {},
             (Answered({"input": "Who?", "output": "Me."}, True),),
         ),
+        (  # one column named, the others as they are
+            {"q": "Who?", "completion": "Me.", "label": True},
+            {"prompt": "q"},
+            (Answered({"input": "Who?", "output": "Me."}, True),),
+        ),
         (
             {"prompt": [USER], "completion": [says("You.")], "label": "false"},  # as CSV has it
             {},

@@ -78,7 +78,7 @@ GRPO = {"method": "grpo", "rewards": ["exact_match"]}
             [
                 "per_device_train_batch_size: kto compares the rows of a micro-batch",
                 "per_device_eval_batch_size: kto compares the rows of a micro-batch",
-                "precompute_ref_log_probs: not with loss_type kto",
+                "precompute_ref_log_probs: not with kto",
             ],
         ),
         (
@@ -92,6 +92,27 @@ GRPO = {"method": "grpo", "rewards": ["exact_match"]}
             ["per_device_eval_batch_size: 3 x 2 slots is no multiple of 4 answers"],
         ),
         (GRPO | {"num_generations": 1}, {}, ["num_generations: needs 2 or more"]),
+        (
+            GRPO,
+            {"data": {"too_long": "cut"}},
+            ["too_long: a prompt's end is what"],
+        ),
+        (
+            {},
+            {"tuning": {"lora_dropout": 0.1}, "model": {"quantization": "nf4"}},
+            [
+                "lora_dropout: has no effect unless preference_arguments.disable_dropout is false",
+                "quantization: not offered with preferences",
+            ],
+        ),
+        (
+            GRPO | {"beta": 0.1},
+            {
+                "tuning": {"method": "full"},
+                "model": {"model_revision": "v2", "trust_remote_code": True},
+            },
+            ["model_revision: not with grpo", "trust_remote_code: not with grpo"],
+        ),
         (
             GRPO | {"beta": 0.1},
             {"tuning": {"method": "full"}, "model": {"tokenizer_name": "other"}},

@@ -180,6 +180,8 @@ SPREAD = {
     "dpo ddp": {},
     "dpo stage 2": stage("2"),
     "dpo stage 3": stage("3"),
+    "dpo precomputed": {"preference": {"precompute_ref_log_probs": True}},
+    "dpo precomputed stage 3": stage("3") | {"preference": {"precompute_ref_log_probs": True}},
     "dpo lora ddp": LORA,
     "dpo lora stage 3": stage("3") | LORA,
 }
@@ -219,6 +221,8 @@ def test_one_curve_on_two_ranks(
 def test_it_trains_on_two_ranks(name: str, two_ranks: dict[str, Trial]) -> None:
     assert two_ranks[name].code == 0, two_ranks[name].output
     assert all(math.isfinite(loss) for loss in two_ranks[name].losses())
+    if name == "grpo stage 3":  # its reference is what it begins as
+        assert two_ranks[name].rows("training")[0]["metrics"]["kl"] == pytest.approx(0, abs=1e-6)
     assert len(two_ranks[name].losses()) == 2
 
 
