@@ -237,7 +237,7 @@ def two_steps(
     directory = tmp_path_factory.mktemp("experiments")
     models = {a: make_model(directory / a, a) for a in set(ARCHITECTURE.values())}
     preferences = {
-        method: make_preferences(directory / form, form)
+        method: make_preferences(directory / form, form, train=40)
         for method, form in (
             ("dpo", "pairs"),
             ("orpo", "pairs"),
