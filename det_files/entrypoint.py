@@ -5,11 +5,12 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from det_files.data.arguments import DataArguments
-from det_files.faults import Faults
+from det_files.faults import Faults, did_you_mean
 from det_files.models import CAUSAL, PREFERENCE, SEQ2SEQ, ModelArguments
 from det_files.old_names import OLD_NAMES, put
 from det_files.schema import Field, fields_of, parse_flag, show
@@ -79,8 +80,10 @@ def _module(word: str, faults: Faults, warnings: list[str]) -> str:
     if script in by_script:
         warnings.append(f"entrypoint: `python {word}` is now `python -m {by_script[script]}`")
         return by_script[script]
-    faults.add("entrypoint", f"runs {word}, which is none of {', '.join(MODULES)}")
-    return MODULES[0]
+    reason = f"runs {word}, which is none of {', '.join(MODULES)}{did_you_mean(word, MODULES)}"
+    faults.add("entrypoint", reason)
+    # The rest of the file is checked against what was probably meant.
+    return next(iter(get_close_matches(word, MODULES, n=1)), MODULES[0])
 
 
 def flag_fields() -> dict[str, tuple[str, Field]]:

@@ -189,10 +189,12 @@ def make_training_arguments(
     on_cpu: bool,
     kind: str = CAUSAL,
     configuration: type[TrainingArguments] | None = None,
+    section: str = SECTION,
 ) -> TrainingArguments:
     """The TrainingArguments object; with DeepSpeed it also prepares partitioned loading.
 
-    `configuration` is a class of them with fields of its own; default: what `kind` needs.
+    `configuration` is a class of them with fields of its own (default: what `kind` needs), and
+    `section` the place of what it refuses.
 
     Raises:
         ConfigError: transformers refuses the combination, in its own words.
@@ -213,7 +215,7 @@ def make_training_arguments(
             **options,
         )
     except (ValueError, TypeError, ImportError) as error:
-        raise ConfigError(Fault(SECTION, str(error).strip())) from error
+        raise ConfigError(Fault(section, str(error).strip())) from error
 
 
 # Optional packages by the argument that needs them: (argument, part of its value, package, GPU).

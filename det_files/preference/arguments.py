@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from det_files.faults import Faults
+from det_files.faults import Faults, did_you_mean
 from det_files.hyperparameters import representatives
 from det_files.preference.rewards import REWARDS
 from det_files.schema import Field, check_mapping, show
@@ -87,6 +87,25 @@ ELSEWHERE = {
     "max_tool_calling_iterations": "tools are not supported here",
     "log_multimodal": "images are not supported here",
 }
+# What TRL would find out in the first step, or never.
+_BOUNDS: dict[str, dict[str, Any]] = {
+    "beta": {"minimum": 0},
+    "label_smoothing": {"minimum": 0, "maximum": 1},
+    "ld_alpha": {"minimum": 0, "maximum": 1},
+    "desirable_weight": {"minimum": 0},
+    "undesirable_weight": {"minimum": 0},
+    "temperature": {"exclusive_minimum": 0},
+    "top_p": {"exclusive_minimum": 0, "maximum": 1},
+    "epsilon": {"minimum": 0},
+    "top_entropy_quantile": {"minimum": 0, "maximum": 1},
+    "max_completion_length": {"minimum": 1},
+    "num_iterations": {"minimum": 1},
+    "f_divergence_type": {
+        "choices": ("reverse_kl", "forward_kl", "js_divergence", "alpha_divergence")
+    },
+    "scale_rewards": {"choices": ("group", "batch", "none")},
+    "importance_sampling_level": {"choices": ("token", "sequence")},
+}
 _OWN = {
     "method": Field("method", frozenset({"str"}), tuple(METHODS)),
     "rewards": Field("rewards", frozenset({"list"})),
@@ -112,6 +131,9 @@ def method_fields(method: str) -> dict[str, Field]:
     module, name, loss_types, _, unused = METHODS[method]
     found = fields_of_class(installed_source("trl", module), name)
     found = {key: field for key, field in found.items() if key not in unused}
+    for key, bounds in _BOUNDS.items():
+        if key in found:
+            found[key] = dataclasses.replace(found[key], **bounds)
     if "loss_type" in found:
         kinds = found["loss_type"].kinds | {"str"}
         found["loss_type"] = dataclasses.replace(
@@ -142,9 +164,8 @@ def read_preference_arguments(
     _check_rewards(path, methods, read, faults)
     options = {key: value for key, value in read.items() if key not in _OWN}
     rewards = read.get("rewards") or []
-    return PreferenceArguments(
-        read.get("method", "dpo"), rewards if isinstance(rewards, list) else [], options
-    )
+    # What is none of METHODS is noted above; what a search draws from is read again once drawn.
+    return PreferenceArguments(methods[0], rewards if isinstance(rewards, list) else [], options)
 
 
 def _check_belonging(path: str, method: str, read: Mapping[str, Any], faults: Faults) -> None:
@@ -160,9 +181,23 @@ def _check_loss_types(
 ) -> None:
     """Each of a list of loss types; a single one is a choice already."""
     for suffix, value in representatives(read.get("loss_type")):
-        for name in value if isinstance(value, list) else []:
-            if name not in usable["loss_type"].choices:
-                faults.unknown(f"{path}.loss_type{suffix}", str(name), usable["loss_type"].choices)
+        names = value if isinstance(value, list) else []
+        _check_names(f"{path}.loss_type{suffix}", names, usable["loss_type"].choices, faults)
+        weights = read.get("loss_weights")
+        if names and isinstance(weights, list) and len(weights) != len(names):
+            reason = f"expected a number for each of {len(names)} loss types, got {len(weights)}"
+            faults.add(f"{path}.loss_weights", reason)
+
+
+def _check_names(path: str, names: list[Any], valid: Iterable[str], faults: Faults) -> None:
+    """Notes those of a list that are none of the valid ones, or stand there twice."""
+    for number, name in enumerate(names):
+        where = f"{path}[{number}]"
+        if name not in valid:
+            hint = did_you_mean(str(name), valid)
+            faults.add(where, f"expected one of {', '.join(valid)}, got {show(name)}{hint}")
+        elif name in names[:number]:
+            faults.add(where, f"{name} stands there twice")
 
 
 def _check_rewards(path: str, methods: list[str], read: Mapping[str, Any], faults: Faults) -> None:
@@ -173,9 +208,7 @@ def _check_rewards(path: str, methods: list[str], read: Mapping[str, Any], fault
     if "grpo" in methods and not given:
         faults.add(where, f"missing: name one or more of {', '.join(REWARDS)}")
     for _, names in representatives(given):
-        for name in names if isinstance(names, list) else []:
-            if name not in REWARDS:
-                faults.unknown(where, show(name).strip('"'), REWARDS)
+        _check_names(where, names if isinstance(names, list) else [], REWARDS, faults)
         weights = read.get("reward_weights")
         if isinstance(names, list) and isinstance(weights, list) and len(weights) != len(names):
             reason = f"expected a number for each of {len(names)} rewards, got {len(weights)}"

@@ -107,15 +107,27 @@ def _check_groups(
     micro = training.get("per_device_train_batch_size")
     steps = options.get("steps_per_generation") or training.get("gradient_accumulation_steps")
     batch = options.get("generation_batch_size")
+    counted = "generation_batch_size"
     if isinstance(micro, int) and isinstance(steps, int):
-        batch = batch or micro * slots * steps
+        if batch is not None and options.get("steps_per_generation") is not None:
+            reason = "give either this or steps_per_generation"
+            faults.add(f"{SECTION}.generation_batch_size", reason)
+            return
+        if isinstance(batch, int) and batch % (micro * slots):
+            reason = f"{batch} is no multiple of {micro} x {slots} slots"
+            faults.add(f"{SECTION}.generation_batch_size", reason)
+            return
+        if batch is None:
+            own = options.get("steps_per_generation") is not None
+            times = "steps_per_generation" if own else "gradient_accumulation_steps"
+            counted = f"per_device_train_batch_size x slots x {times}"
+            batch = micro * slots * steps
     if isinstance(group, int) and group < 2:
         faults.add(f"{SECTION}.num_generations", "needs 2 or more: answers are compared")
     elif isinstance(group, int) and isinstance(batch, int) and batch % group:
         faults.add(
             f"{SECTION}.num_generations",
-            f"{batch} answers are generated at once (per_device_train_batch_size x slots x "
-            f"gradient_accumulation_steps), which is no multiple of {group}",
+            f"{batch} answers are generated at once ({counted}), which is no multiple of {group}",
         )
     held, each = (
         options.get("num_generations_eval") or group,

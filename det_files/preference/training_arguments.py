@@ -9,7 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from det_files.args import RunArgs
-from det_files.preference.arguments import METHODS, PreferenceArguments, method_fields
+from det_files.preference.arguments import (
+    METHODS,
+    SECTION,
+    PreferenceArguments,
+    method_fields,
+)
 from det_files.training_arguments import make_training_arguments
 
 if TYPE_CHECKING:
@@ -30,6 +35,7 @@ def make_preference_arguments(args: RunArgs, output_dir: Path, on_cpu: bool) -> 
         output_dir,
         on_cpu,
         configuration=_configuration(args.preference.method),
+        section=SECTION,
     )
 
 

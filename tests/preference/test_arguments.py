@@ -69,14 +69,31 @@ EITHER = {"type": "categorical", "vals": ["dpo", "kto"]}
         ({"max_length": 9}, ["p.max_length: rows are cut by data_arguments.max_input_tokens"]),
         ({"sync_ref_model": True}, ["p.sync_ref_model: the reference would move"]),
         ({"loss_type": "sigmoyd"}, ["p.loss_type: expected one of sigmoid, hinge"]),
-        ({"loss_type": ["sigmoid", "sfft"]}, ['p.loss_type.sfft: unknown key; did you mean "sft"']),
+        ({"loss_type": ["sigmoid", "sfft"]}, ["p.loss_type[1]: expected one of sigmoid, hinge"]),
+        (
+            {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0]},
+            ["p.loss_weights: expected a number for each of 2 loss types, got 1"],
+        ),
+        ({"method": "dop"}, ['p.method: expected one of dpo, kto, orpo, reward, grpo, got "dop"']),
+        (
+            {"beta": -0.1, "label_smoothing": 2, "f_divergence_type": "kl"},
+            [
+                "p.beta: expected >= 0, got -0.1",
+                "p.label_smoothing: expected <= 1, got 2.0",
+                "p.f_divergence_type: expected one of reverse_kl",
+            ],
+        ),
+        (
+            {"method": "grpo", "rewards": ["similarity", "similarity"], "temperature": 0},
+            ["p.temperature: expected > 0, got 0", "p.rewards[1]: similarity stands there twice"],
+        ),
         (
             {"method": "grpo"},
             ["p.rewards: missing: name one or more of json_parses, json_fields, exact_match"],
         ),
         (
             {"method": "grpo", "rewards": ["json_field"]},
-            ['p.rewards.json_field: unknown key; did you mean "json_fields"?'],
+            ["p.rewards[0]: expected one of json_parses, json_fields, exact_match"],
         ),
         (
             {"method": "grpo", "rewards": ["json_fields"], "reward_weights": [1.0, 2.0]},

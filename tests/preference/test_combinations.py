@@ -93,6 +93,17 @@ GRPO = {"method": "grpo", "rewards": ["exact_match"]}
         ),
         (GRPO | {"num_generations": 1}, {}, ["num_generations: needs 2 or more"]),
         (
+            GRPO | {"generation_batch_size": 8, "steps_per_generation": 1},
+            {},
+            ["generation_batch_size: give either this or steps_per_generation"],
+        ),
+        (
+            GRPO | {"generation_batch_size": 12},
+            {},
+            ["generation_batch_size: 12 is no multiple of 4 x 2 slots"],
+        ),
+        ({"method": "dop"}, {}, ["preference_arguments.method: expected one of dpo, kto"]),
+        (
             GRPO,
             {"data": {"too_long": "cut"}},
             ["too_long: a prompt's end is what"],
