@@ -55,12 +55,29 @@ def bound_of(config: PretrainedConfig | None, reserved: tuple[int, int], too_lon
     return Bound(free[0], whose, too_long, free[1])
 
 
-def longer_rows(section: str, bound: Bound, lengths: list[int], first: str) -> Fault:
-    """That rows of these lengths are over the bound; `first` is the place of the first."""
-    count, whose = len(lengths), bound.whose.format(bound.tokens)
-    are = "row is" if count == 1 else "rows are"
-    return Fault(
-        section,
-        f"{count} {are} longer than {whose} (the first is {first}, the longest has {max(lengths)} "
-        "tokens): lower max_input_tokens or max_output_tokens, or say too_long: cut or drop",
-    )
+class LongerRows:
+    """Keeps account of a split's rows that are over a bound where that is an error."""
+
+    def __init__(self, section: str, bound: Bound) -> None:
+        """`section` is the place of their source in the configuration."""
+        self._section = section
+        self._bound = bound
+        self._lengths: list[int] = []
+        self._first = ""
+
+    def add(self, place: str, length: int) -> None:
+        self._first = self._first or place
+        self._lengths.append(length)
+
+    def raise_if_any(self) -> None:
+        """Raises a ConfigError that counts them, with the place of the first."""
+        if not self._lengths:
+            return
+        count, whose = len(self._lengths), self._bound.whose.format(self._bound.tokens)
+        are = "row is" if count == 1 else "rows are"
+        reason = (
+            f"{count} {are} longer than {whose} (the first is {self._first}, the longest has "
+            f"{max(self._lengths)} tokens): lower max_input_tokens or max_output_tokens, or say "
+            "too_long: cut or drop"
+        )
+        raise ConfigError(Fault(self._section, reason))

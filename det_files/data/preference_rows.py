@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from det_files.data.conversations import ASSISTANT, check_messages, split_off_answer
-from det_files.data.rows import BadRows, Row, half_character, lacks
+from det_files.data.conversations import ASSISTANT, split_off_answer
+from det_files.data.rows import Row, conversation, half_character, lacks
 from det_files.data.sources import Split
 
 PAIR = ("prompt", "chosen", "rejected")
@@ -50,25 +50,13 @@ def preference_rows(
     Raises:
         ConfigError: rows are bad, of which ten are named and all are counted.
     """
-    bad = BadRows(split.section)
-    count = 0
-    for record in split.records():
-        if limit is not None and count >= limit:
-            break
-        answers, problem = None, record.problem
-        if record.values is not None:
-            answers, problem = to_answers(record.values, split.source.columns, labelled_too)
-        if problem == EQUAL and drop_equal:
-            continue
-        if answers is None:
-            bad.add(record.place, problem)
-            if bad.is_full and split.source.streaming:
-                break
-            continue
-        count += 1
-        if not bad:
-            yield PlacedAnswers(record.place, answers)
-    bad.raise_if_any(split.hints())
+
+    def answers_of(values: Mapping[str, Any]) -> tuple[tuple[Answered, ...] | None, str]:
+        answers, problem = to_answers(values, split.source.columns, labelled_too)
+        return answers, "" if drop_equal and problem == EQUAL else problem
+
+    for record, answers in split.read(answers_of, limit):
+        yield PlacedAnswers(record.place, answers)
 
 
 def to_answers(
@@ -136,11 +124,7 @@ def _conversation(column: str, prompt: Any, answer: list[Any]) -> tuple[Row | No
         answer = [{"role": "user", "content": prompt}, *answer]
     elif begins_with_answer and isinstance(prompt, list):
         answer = [*prompt, *answer]
-    messages, problem = check_messages(answer, True)
-    if messages is None:
-        return None, f'"{column}" {problem}'
-    broken = next((b for m in messages if (b := half_character(m["content"]))), "")
-    return (None, f'"{column}" {broken}') if broken else ({"messages": messages}, "")
+    return conversation(column, answer, complete=True)
 
 
 def _split(row: Row) -> tuple[Any, str | None]:

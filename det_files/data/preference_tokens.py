@@ -18,7 +18,7 @@ from dataclasses import asdict
 from itertools import islice
 from typing import Any
 
-from det_files.data.bounds import Bound, longer_rows
+from det_files.data.bounds import Bound, LongerRows
 from det_files.data.conversations import split_off_answer
 from det_files.data.encoding import EncodedRow, RowEncoder
 from det_files.data.preference_rows import PlacedAnswers, preference_rows
@@ -77,11 +77,9 @@ class _Account:
     def __init__(self, split: Split, bound: Bound, writer: EntryWriter) -> None:
         self.counts = Counts()
         self.bad = BadRows(split.section)
-        self._section = split.section
         self._bound = bound
         self._writer = writer
-        self._longer: list[int] = []
-        self._first_longer = ""
+        self._longer = LongerRows(split.section, bound)
 
     def fits(self, place: str, length: int) -> bool:
         """Whether a row of that length is used; counts those that are dropped or cut."""
@@ -93,8 +91,7 @@ class _Account:
         if self._bound.too_long == "drop":
             self.counts.dropped += 1
         else:
-            self._first_longer = self._first_longer or place
-            self._longer.append(length)
+            self._longer.add(place, length)
         return False
 
     @property
@@ -108,9 +105,7 @@ class _Account:
         self._writer.end_row()
 
     def raise_if_any(self) -> None:
-        if self._longer:
-            fault = longer_rows(self._section, self._bound, self._longer, self._first_longer)
-            raise ConfigError(fault)
+        self._longer.raise_if_any()
         self.bad.raise_if_any()
 
 

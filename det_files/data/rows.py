@@ -48,7 +48,10 @@ def to_row(
     """(row, "") of a record, or (None, what is wrong); `complete` rows have their answer."""
     kind = _kind(record, columns)
     if kind == "messages":
-        return _conversation(record, columns.get(kind, kind), complete)
+        column = columns.get(kind, kind)
+        if record.get(column) is None:
+            return None, f'lacks "{column}"{did_you_mean(column, record)}'
+        return conversation(column, record[column], complete)
     row: Row = {}
     for role in ("text",) if kind == "text" else ("input", "output"):
         column = columns.get(role, role)
@@ -83,10 +86,9 @@ def _kind(record: Mapping[str, Any], columns: Mapping[str, str]) -> str:
     return next((kind for kind in ("messages", "text") if kind in named), "pair")
 
 
-def _conversation(record: Mapping[str, Any], column: str, complete: bool) -> tuple[Row | None, str]:
-    if record.get(column) is None:
-        return None, f'lacks "{column}"{did_you_mean(column, record)}'
-    messages, problem = check_messages(record[column], complete)
+def conversation(column: str, value: Any, complete: bool) -> tuple[Row | None, str]:
+    """(row, "") of a column's list of messages, or (None, what is wrong); see `check_messages`."""
+    messages, problem = check_messages(value, complete)
     if messages is None:
         return None, f'"{column}" {problem}'
     broken = next((b for m in messages if (b := half_character(m["content"]))), "")

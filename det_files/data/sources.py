@@ -5,9 +5,10 @@ A split holds no rows: they are read anew, one at a time, whenever they are aske
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 from det_files.data.arguments import SECTION, SourceArguments
 from det_files.data.digests import content_digest
@@ -19,8 +20,10 @@ from det_files.data.files import (
     read_records,
     suffix_of,
 )
-from det_files.data.rows import BadRows, PlacedRow, is_text, to_row, wanted_columns
+from det_files.data.rows import BadRows, PlacedRow, Row, is_text, to_row, wanted_columns
 from det_files.faults import ConfigError, Fault, did_you_mean
+
+Made = TypeVar("Made")
 
 SPLITS = ("train", "val", "test")
 _OTHER_NAMES = {"train": ("training",), "val": ("validation", "valid", "dev"), "test": ("testing",)}
@@ -46,26 +49,46 @@ class Split:
         Raises:
             ConfigError: rows are bad, of which ten are named and all are counted.
         """
-        bad = BadRows(self.section)
         text: bool | None = None
+
+        def row_of(values: Mapping[str, Any]) -> tuple[Row | None, str]:
+            nonlocal text
+            row, problem = to_row(values, self.source.columns, self.name != "test")
+            if row is not None and text not in (None, is_text(row)):
+                return None, "plain text and other rows cannot be mixed"
+            text = text if row is None else is_text(row)
+            return row, problem
+
+        for record, row in self.read(row_of, limit):
+            yield PlacedRow(record.place, row, record.continues)
+
+    def read(
+        self, make: Callable[[Mapping[str, Any]], tuple[Made | None, str]], limit: int | None
+    ) -> Iterator[tuple[Record, Made]]:
+        """Yields the (first `limit`) records with what `make` makes of their values.
+
+        It returns None with what is wrong; None and nothing wrong pass a record over.
+
+        Raises:
+            ConfigError: records are bad, of which ten are named and all are counted.
+        """
+        bad = BadRows(self.section)
         count = 0
         for record in self.records():
             if limit is not None and count >= limit:
                 break
-            row, problem = None, record.problem
+            made, problem = None, record.problem
             if record.values is not None:
-                row, problem = to_row(record.values, self.source.columns, self.name != "test")
-            if row is not None and text not in (None, is_text(row)):
-                row, problem = None, "plain text and other rows cannot be mixed"
-            if row is None:
+                made, problem = make(record.values)
+            if made is None and problem:
                 bad.add(record.place, problem)
                 if bad.is_full and self.source.streaming:
                     break
+            if made is None:
                 continue
-            text = is_text(row)
             count += not record.continues
             if not bad:
-                yield PlacedRow(record.place, row, record.continues)
+                yield record, made
         bad.raise_if_any(self.hints())
 
     def records(self) -> Iterator[Record]:

@@ -9,7 +9,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from det_files.data.arguments import SourceArguments
-from det_files.data.bounds import Bound, longer_rows
+from det_files.data.bounds import Bound, LongerRows
 from det_files.data.encoding import EncodedRow, RowEncoder, token_ids
 from det_files.data.languages import languages_of
 from det_files.data.rows import BadRows, PlacedRow, is_text
@@ -209,13 +209,11 @@ class _RowWriter:
     """Writes encoded rows, and keeps account of those that cannot be used as they are."""
 
     def __init__(self, split: Split, bound: Bound, writer: EntryWriter) -> None:
-        self._section = split.section
         self._bound = bound
         self._writer = writer
         self._counts = Counts()
         self._bad = BadRows(split.section)
-        self._longer: list[int] = []  # tokens of the rows that are over the bound
-        self._first_longer = ""
+        self._longer = LongerRows(split.section, bound)
 
     def write(self, rows: Iterator[PlacedRow], encoder: RowEncoder | SourceTargetEncoder) -> Counts:
         """Writes all rows; raises a ConfigError that names those that cannot be used."""
@@ -223,7 +221,7 @@ class _RowWriter:
             encoded = encoder.encode([placed.row for placed in batch])
             for placed, row in zip(batch, encoded, strict=True):
                 self._write(placed.place, row)
-        self._raise_if_longer()
+        self._longer.raise_if_any()
         self._bad.raise_if_any()
         return self._counts
 
@@ -235,8 +233,7 @@ class _RowWriter:
         self._counts.outputs_cut += row.output_cut
         is_longer = self._bound.is_exceeded_by(row)
         if is_longer and self._bound.too_long == "error":
-            self._first_longer = self._first_longer or place
-            self._longer.append(row.length)
+            self._longer.add(place, row.length)
             return
         tokens, learned = row.tokens, row.learned
         if is_longer and self._bound.tokens is not None:
@@ -248,9 +245,3 @@ class _RowWriter:
         else:
             self._counts.cut += is_longer
             self._writer.add(tokens, learned)
-
-    def _raise_if_longer(self) -> None:
-        if self._longer:
-            raise ConfigError(
-                longer_rows(self._section, self._bound, self._longer, self._first_longer)
-            )

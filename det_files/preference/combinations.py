@@ -11,6 +11,7 @@ from det_files.faults import Faults
 from det_files.models import ModelArguments
 from det_files.preference.arguments import SECTION, PreferenceArguments
 from det_files.tuning.arguments import TuningArguments
+from det_files.tuning.targets import named_targets
 
 _TUNING = ("full", "lora", "dora", "ia3")
 _MODEL = "hyperparameters.model_arguments"
@@ -70,8 +71,9 @@ def _check_output_layer(tuning: TuningArguments, faults: Faults) -> None:
     """TRL reads the output layer's weight past whatever stands around it."""
     named = {"target_modules": tuning.target_modules, "modules_to_save": tuning.modules_to_save}
     for key, names in named.items():
-        names = names.split(",") if isinstance(names, str) else names or []
-        if any(name.strip().rsplit(".", 1)[-1] == "lm_head" for name in names):
+        layers = named_targets(names or [])
+        layers = [layers] if isinstance(layers, str) else layers
+        if any(name.rsplit(".", 1)[-1] == "lm_head" for name in layers):
             reason = "lm_head cannot be adapted here: its weight alone is used, and not the adapter"
             faults.add(f"{_TUNED}.{key}", reason)
 
