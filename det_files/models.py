@@ -102,7 +102,7 @@ def gguf_conversion_command(args: ModelArguments) -> str:
 
 
 def auto_class(kind: str) -> Any:
-    """transformers' class that loads models of a kind: causal or seq2seq."""
+    """transformers' class that loads models of a kind: causal, seq2seq or reward."""
     import transformers
 
     return getattr(transformers, _CLASSES[kind])

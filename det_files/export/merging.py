@@ -123,10 +123,9 @@ def load_base(checkpoint: TrainedCheckpoint, dtype: torch.dtype) -> PreTrainedMo
         tokens = len(load_tokenizer(with_own_tokenizer(checkpoint)))
         fit_vocabulary(model, tokens, f"{SECTION}.tokenizer_name", extended=True)
         return model
-    if args.quantization != "none":
-        # What the adapter was trained on: the weights as nf4 has rounded them, which differ from
-        # the model's own by far more than a merge may change.
-        model, _ = load_model(with_own_tokenizer(checkpoint))
-        return dequantize(model, dtype)
-    model, _ = load_model(with_own_tokenizer(checkpoint), dtype, kind=checkpoint.kind)
-    return model
+    quantized = args.quantization != "none"
+    wanted = None if quantized else dtype  # 4 bits multiply in the run's own
+    model, _ = load_model(with_own_tokenizer(checkpoint), wanted, kind=checkpoint.kind)
+    # What the adapter was trained on: the weights as nf4 has rounded them, which differ from the
+    # model's own by far more than a merge may change.
+    return dequantize(model, dtype) if quantized else model

@@ -19,7 +19,7 @@ from det_files.evaluation.compare import find_checkpoint
 from det_files.export.check import compare_logits
 from det_files.export.checkpoint import open_checkpoint
 from det_files.faults import ConfigError
-from det_files.models import SEQ2SEQ
+from det_files.models import SEQ2SEQ, ModelArguments, load_model
 from det_files.tuning.adapters import load_adapter
 from tiny import make_model
 
@@ -66,6 +66,18 @@ def logits(model: Any) -> torch.Tensor:
 
 def load(directory: Path) -> Any:
     return AutoModelForSeq2SeqLM.from_pretrained(directory, dtype=torch.float32)
+
+
+@pytest.mark.parametrize("architecture", ["t5", "bart"])
+def test_of_a_base_in_4_bits_the_weights_it_was_trained_on_are_merged(
+    family: Family, models: Callable[[str], Path], tmp_path: Path, architecture: str
+) -> None:
+    checkpoint = family(architecture)("lora", "lora_nf4", model_arguments__quantization="nf4")
+    output = export(checkpoint, "merged", tmp_path / "out", "--check")
+    args = ModelArguments(str(models(architecture)), dtype="float32", quantization="nf4")
+    quantized, _ = load_model(args, kind=SEQ2SEQ)
+    expected = logits(load_adapter(quantized, str(checkpoint)))
+    assert (logits(load(output)) - expected).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize(
