@@ -10,6 +10,9 @@ METRICS_FILE = "metrics.jsonl"
 STOP_FILE = "stop"  # made by the runner: save a checkpoint and exit with 0
 PREEMPTED_FILE = "preempted"  # made by the trial, once that checkpoint is published
 CONFIG_ERROR_FILE = "config_error"  # made by the trial on a ConfigError: a restart would not help
+# Made by a runner whose searcher stops trials: it answers every validation in it, one JSON object a
+# line, {"steps_completed", "stop"}, and the trial waits for the answer.
+DECISIONS_FILE = "decisions.jsonl"
 
 
 def directory_name(experiment_name: str) -> str:

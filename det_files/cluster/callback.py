@@ -99,8 +99,8 @@ class DetCallback(TrainerCallback):
             position = self._position(state)
             told = (self._core, self._record, self._metrics, self._search)
             decision = catch_up(*told, state.log_history, position)
-            if decision is Decision.WAIT and not position.finished:
-                self._leaving.after_next_step(acknowledge=True)
+            if decision is not Decision.GO_ON and not position.finished:
+                self._leaving.after_next_step(acknowledge=decision is Decision.WAIT)
 
     def on_epoch_begin(
         self,
@@ -159,7 +159,8 @@ class DetCallback(TrainerCallback):
         due = self._search.validation_due(self._position(state))
         if due and args.eval_strategy != "no":
             control.should_evaluate = True
-            control.should_save |= args.save_strategy != "no"
+            # (One that is stopped saves when it leaves.)
+            control.should_save |= self._search.saves_when_due and args.save_strategy != "no"
         if state.global_step >= state.max_steps:
             # Finished: a preemption that comes now changes nothing. The end is always validated
             # where validations were asked for, so that a searcher hears of the final model.

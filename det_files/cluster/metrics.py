@@ -13,6 +13,7 @@ from typing import Any
 
 from determined import core
 
+from det_files.cluster.decisions import DecisionRecord
 from det_files.trial_files import METRICS_FILE, end_torn_line
 
 logger = logging.getLogger(__name__)
@@ -123,6 +124,7 @@ class JsonlTrainContext(core.DummyTrainContext):
 
     def __init__(self, trial_dir: Path, is_chief: bool) -> None:
         super().__init__(tensorboard_path=trial_dir / "tensorboard")
+        self.decisions = DecisionRecord(trial_dir)
         self._path = trial_dir / METRICS_FILE
         self._progress = 0.0
         if is_chief:

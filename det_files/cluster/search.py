@@ -17,12 +17,16 @@ from typing import Any
 import determined
 from determined import core
 
+from det_files.cluster.decisions import DecisionRecord
 from det_files.cluster.master import NoAnswer, TrialRecord, is_trial
+from det_files.cluster.metrics import JsonlTrainContext
+from det_files.rungs import HALVING, decision_points, time_metric
 
 logger = logging.getLogger(__name__)
 
 OPERATIONS = tuple(int(part) for part in determined.__version__.split(".")[:2]) < (0, 38)
-_STOPS_TRIALS = ("adaptive_asha", "async_halving", "custom")
+_STOPS_TRIALS = (*HALVING, "custom")
+Record = TrialRecord | DecisionRecord
 
 
 class Decision(Enum):
@@ -50,6 +54,8 @@ class Position:
 class Search:
     """No searcher interferes: off-cluster, and single, random and grid from 0.38 on."""
 
+    saves_when_due = False  # whether a validation that is due wants a checkpoint beside it
+
     def __init__(self, context: core.Context) -> None:
         self._context = context
 
@@ -70,11 +76,30 @@ class Search:
 
 
 class StoppingSearch(Search):
-    """0.38's searchers that stop trials: the chief looks the trial up, all ranks follow."""
+    """0.38's searchers that stop trials, and the local runner's: the chief asks, all follow.
 
-    def __init__(self, context: core.Context, record: TrialRecord | None) -> None:
+    A trial is validated at every rung, whatever `eval_steps` says: between two of them a decision
+    would come late, or not at all.
+    """
+
+    def __init__(
+        self, context: core.Context, record: Record | None, searcher: Mapping[str, Any]
+    ) -> None:
         super().__init__(context)
         self._record = record
+        self._points = decision_points(searcher)
+        self._in_epochs = bool(self._points) and time_metric(searcher) == "epochs"
+        self._seen = -1.0
+
+    def validation_due(self, position: Position) -> bool:
+        """True at the first step at or beyond a rung."""
+        if self._in_epochs:
+            now, step = position.epochs, position.epochs / max(position.batches, 1)
+        else:
+            now, step = float(position.batches), 1.0
+        # A resumed trial has seen nothing, and stands where its last step has brought it.
+        before, self._seen = max(now - step, self._seen), now
+        return any(before < point <= now for point in self._points)
 
     def validated(self, position: Position, row: Mapping[str, float] | None) -> Decision:
         stopping = self._ask(position.batches) if self._record is not None else None
@@ -92,6 +117,8 @@ class StoppingSearch(Search):
 
 class OperationSearch(Search):
     """Up to 0.37: `core_context.searcher` hands out one operation after the other."""
+
+    saves_when_due = True  # the trial may have to leave there and be started again
 
     def __init__(self, context: core.Context, metric: str | None) -> None:
         super().__init__(context)
@@ -146,11 +173,15 @@ def make_search(
 ) -> Search:
     """The searcher's side of this trial; all ranks call this in step."""
     if not is_trial(context):
-        return Search(context)
+        train = context.train
+        if not (isinstance(train, JsonlTrainContext) and train.decisions.exists):
+            return Search(context)
+        is_chief = context.distributed.rank == 0
+        return StoppingSearch(context, train.decisions if is_chief else None, searcher)
     if OPERATIONS:
         return OperationSearch(context, searcher.get("metric"))
     stops = searcher.get("name") in _STOPS_TRIALS
-    return StoppingSearch(context, record) if stops else Search(context)
+    return StoppingSearch(context, record, searcher) if stops else Search(context)
 
 
 def first_operation(context: core.Context) -> Any:

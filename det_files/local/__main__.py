@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from det_files.faults import EXIT_CONFIGURATION, ConfigError
 from det_files.local.arguments import LocalArguments, parse_arguments
 from det_files.local.outcome import show_outcome
-from det_files.local.plan import Check, Loader, Plan, facts_of, plan_new, plan_resumed, trials_of
+from det_files.local.plan import Check, Loader, Plan, facts_of, plan_new, plan_resumed
 from det_files.local.run_directory import RunDirectory
 from det_files.local.runner import Runner
+from det_files.local.searches import is_over, make_search
 from det_files.local.stop_requests import StopRequests
-from det_files.local.summary import State
 from det_files.local.terminal import Terminal
 from det_files.validate import check_experiment, load_whole
 
@@ -34,7 +34,8 @@ def main(
             plan = plan_new(arguments, load, check, terminal)
             return carry_out(plan, arguments, terminal)
         run = RunDirectory.open(arguments.resume)
-        if is_completed(run):
+        summary = run.read_summary()
+        if is_over(summary.get("trials", []), summary.get("search")):
             terminal.note("This run has completed; there is nothing to resume.")
             show_outcome(run, terminal)
             return 0
@@ -56,20 +57,15 @@ def carry_out(plan: Plan, arguments: LocalArguments, terminal: Terminal) -> int:
             run = RunDirectory.allocate(arguments.runs_dir, plan.experiment.name)
             plan.experiment.write(run.experiment_file)
         try:
-            trials = trials_of(run, plan.experiment)
+            search = make_search(plan.experiment, run)
             facts = facts_of(plan, run.read_summary())
-            return Runner(plan.experiment, plan.resources, run, facts, terminal, stops).run(trials)
+            given = (plan.experiment, search, plan.resources, run, facts, terminal, stops)
+            return Runner(*given).run()
         except OSError as error:
             terminal.note(f"The run failed: {error}")
             return 1
         finally:
             show_outcome(run, terminal)
-
-
-def is_completed(run: RunDirectory) -> bool:
-    """Whether every trial of the run has completed."""
-    trials = run.read_summary().get("trials", [])
-    return bool(trials) and all(trial["state"] == State.COMPLETED for trial in trials)
 
 
 if __name__ == "__main__":

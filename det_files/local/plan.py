@@ -10,18 +10,17 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from det_files.faults import ConfigError, Faults, did_you_mean
+from det_files.faults import ConfigError, Faults
 from det_files.local.arguments import LocalArguments
 from det_files.local.process_group import visible_gpus
+from det_files.local.resources import Resources, available_cores, trials_at_once
 from det_files.local.run_directory import RunDirectory
-from det_files.local.runner import Resources
-from det_files.local.summary import State, Trial, describe_searcher, without_secrets
+from det_files.local.summary import describe_searcher, without_secrets
 from det_files.local.terminal import Terminal
 
 if TYPE_CHECKING:
     from det_files.experiment import Experiment
 
-SEARCHERS = ("single",)
 PACKAGES = ("determined", "torch", "transformers", "deepspeed", "peft", "datasets", "accelerate")
 
 Loader = Callable[[Path, Sequence[str]], "Experiment"]
@@ -47,7 +46,7 @@ def plan_new(arguments: LocalArguments, load: Loader, check: Check, terminal: Te
     assert arguments.experiment is not None
     experiment = load(arguments.experiment, arguments.overrides)
     given = arguments.slots
-    resources = Resources(experiment.slots if given is None else given, visible_gpus())
+    resources = resources_for(experiment, experiment.slots if given is None else given)
     check_all(experiment, resources, "--slots" if given is not None else None, check)
     for warning in dict.fromkeys(experiment.warnings):
         terminal.note(f"warning: {warning}")
@@ -78,9 +77,19 @@ def plan_resumed(
     slots = (
         arguments.slots if arguments.slots is not None else summary.get("slots", experiment.slots)
     )
-    resources = Resources(slots, visible_gpus())
+    resources = resources_for(experiment, slots)
     check_all(experiment, resources, "--slots", check)
     return Plan(experiment, resources, own_command(terminal), run)
+
+
+def resources_for(experiment: Experiment, slots: int) -> Resources:
+    """What this machine gives the experiment's trials at so many ranks each."""
+    gpus, cores = visible_gpus(), available_cores()
+    at_once = 1
+    if experiment.searcher.get("name", "single") != "single":
+        limit = experiment.searcher.get("max_concurrent_trials")
+        at_once = trials_at_once(slots, gpus, cores, limit if isinstance(limit, int) else None)
+    return Resources(slots, gpus, cores, at_once)
 
 
 def check_all(
@@ -89,15 +98,9 @@ def check_all(
     """Checks the experiment for this machine.
 
     Raises:
-        ConfigError: With all faults: searcher, slots, and what `check` finds.
+        ConfigError: With all faults: slots, and what `check` finds.
     """
     faults = Faults()
-    name = str(experiment.searcher.get("name", "single"))
-    if name not in SEARCHERS:
-        hint = did_you_mean(name, SEARCHERS)
-        faults.add(
-            "searcher.name", f"{name} does not run locally; {', '.join(SEARCHERS)} does{hint}"
-        )
     path = slots_flag or "resources.slots_per_trial"
     slots, gpus = resources.slots, resources.gpus
     if slots < 1:
@@ -110,30 +113,6 @@ def check_all(
     except ConfigError as error:
         faults.extend(error)
     faults.raise_if_any(str(experiment.path))
-
-
-def trials_of(run: RunDirectory, experiment: Experiment) -> list[Trial]:
-    """Returns the run's trials: as summary.json has them, or the one of a new run.
-
-    A new trial's directory gets the experiment that it runs.
-    """
-    entries: list[dict[str, Any]] = run.read_summary().get("trials") or [{"trial": 1}]
-    trials = []
-    for entry in entries:
-        directory = run.trial_directory(entry["trial"])
-        if not (directory / "experiment.yaml").exists():
-            experiment.write(directory / "experiment.yaml")
-        trials.append(
-            Trial(
-                number=entry["trial"],
-                directory=directory,
-                hparams=entry.get("hparams", experiment.hyperparameters),
-                state=State(entry.get("state", State.RUNNING)),
-                restarts=entry.get("restarts", 0),
-                wall_seconds=entry.get("wall_seconds", 0.0),
-            )
-        )
-    return trials
 
 
 def facts_of(plan: Plan, previous: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from det_files.local.process_tree import become_subreaper, kill_descendants
@@ -32,11 +32,6 @@ def visible_gpus() -> int:
     import torch
 
     return torch.cuda.device_count()
-
-
-def available_cores() -> int:
-    """Returns how many CPU cores this process may use; a container's or taskset's share counts."""
-    return len(os.sched_getaffinity(0))
 
 
 def free_ports(count: int) -> list[int]:
@@ -65,8 +60,9 @@ def trial_environment(
     shell: Mapping[str, str] | None = None,
     slots: int,
     gpus: int,
-    cores: int,
-    ports: tuple[int, int],
+    threads: int,
+    devices: Sequence[str] = (),
+    ports: Sequence[int],
 ) -> dict[str, str]:
     """Returns the environment of a trial's processes.
 
@@ -77,9 +73,10 @@ def trial_environment(
         shell: The runner's own environment (default: `os.environ`).
         slots: Ranks.
         gpus: GPUs that torch sees; 0 means that the ranks train on the CPU.
-        cores: CPU cores this process may use, shared by the ranks.
-        ports: For the sockets of Determined's DistributedContext, whose fixed default ports two
-            runs at once would fight for.
+        threads: CPU cores for each rank.
+        devices: The GPUs to show to the trial; none shows what the shell shows.
+        ports: Two, for the sockets of Determined's DistributedContext, whose fixed default ports
+            two runs at once would fight for.
     """
     env = {"TOKENIZERS_PARALLELISM": "false", **(os.environ if shell is None else shell)}
     env.update(experiment)
@@ -93,7 +90,9 @@ def trial_environment(
         env["DS_ACCELERATOR"] = "cpu"
         env["LOCAL_SIZE"] = str(slots)  # DeepSpeed's CPU backend asks for it
     # torchrun would give each rank one thread; offloaded optimizers work on the CPU even with GPUs.
-    env.setdefault("OMP_NUM_THREADS", str(max(1, cores // slots)))
+    env.setdefault("OMP_NUM_THREADS", str(threads))
+    if devices:
+        env["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
     return env
 
 

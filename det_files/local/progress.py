@@ -140,6 +140,11 @@ class TrialMonitor:
         self._shown_at = 0.0
         self._unshown = False
 
+    def began(self, where: str) -> None:
+        """Says what the attempt runs on and where it begins."""
+        log = self._terminal.path(self._log)
+        self._terminal.note(f"trial {self._number}: {where}; log: {log}")
+
     def poll(self) -> None:
         """Shows what is new."""
         self._show_warnings()

@@ -5,6 +5,10 @@
      trials: [{trial, hparams, state, steps_completed, final, best, best_checkpoint,
                latest_checkpoint, wall_seconds, restarts}]}
 
+A search has more: {search: {max_trials, seed, study, best_experiment, time_metric, brackets:
+[{rungs, trials}]}}, and of each trial {params, bracket, rungs: [{units, value, continues}],
+stopped_at}; brackets and rungs where it stops trials.
+
 `final` and `best` map metrics to numbers (null: NaN or infinite); `best` is the validation with the
 best searcher metric and names its `steps_completed`. Checkpoints are named by their uuid. Times are
 ISO 8601 in UTC; `wall_seconds` leaves out the time between a stop and its resumption. Keys that
@@ -13,7 +17,7 @@ other tools have added (`evaluation`) are kept.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -43,6 +47,7 @@ class Trial:
     state: State = State.RUNNING
     restarts: int = 0
     wall_seconds: float = 0.0
+    search: dict[str, Any] = field(default_factory=dict)  # what a search adds to the entry
 
     def summary(self, metric: str, smaller_is_better: bool) -> dict[str, Any]:
         """Returns the trial's entry of summary.json, from its files as they are now."""
@@ -63,6 +68,7 @@ class Trial:
             "latest_checkpoint": latest.uuid if latest else None,
             "wall_seconds": round(self.wall_seconds, 3),
             "restarts": self.restarts,
+            **without_secrets(self.search),
         }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from det_files.local.process_group import free_ports, launch_command, trial_environment
 
-BASE = {"slots": 2, "cores": 8, "ports": (11000, 11001)}
+BASE = {"slots": 2, "threads": 4, "ports": (11000, 11001)}
 
 
 def test_on_the_cpu_the_ranks_share_the_cores() -> None:
@@ -21,14 +21,11 @@ def test_on_the_cpu_the_ranks_share_the_cores() -> None:
     assert env["INTER_TRAIN_PROCESS_COMM_PORT_2"] == "11001"
 
 
-def test_more_ranks_than_cores_still_get_a_thread_each() -> None:
-    env = trial_environment({}, shell={}, gpus=0, **BASE | {"cores": 1})
-    assert env["OMP_NUM_THREADS"] == "1"
-
-
 def test_with_gpus_nothing_of_the_cpu_is_set() -> None:
     env = trial_environment({}, shell={}, gpus=2, **BASE)
-    assert not {"DS_ACCELERATOR", "LOCAL_SIZE"} & set(env)
+    assert not {"DS_ACCELERATOR", "LOCAL_SIZE", "CUDA_VISIBLE_DEVICES"} & set(env)
+    env = trial_environment({}, shell={}, gpus=4, devices=["2", "3"], **BASE)
+    assert env["CUDA_VISIBLE_DEVICES"] == "2,3"
 
 
 def test_the_experiments_variables_win_over_the_shells() -> None:

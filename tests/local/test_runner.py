@@ -233,8 +233,9 @@ def test_nothing_outlives_a_runner_that_was_killed(context: Context) -> None:
     runner.kill()
     wait_for(lambda: not context.processes(), seconds=15)
     assert summary_of(context)["trials"][0]["state"] == "RUNNING"
+    steps = max(context.steps(), 12) + 4
     (context.run / "experiment.yaml").write_text(
-        (context.run / "experiment.yaml").read_text().replace("STEPS=400", "STEPS=12")
+        (context.run / "experiment.yaml").read_text().replace("STEPS=400", f"STEPS={steps}")
     )
     with open(context.trial / "metrics.jsonl", "a") as file:
         file.write('{"time": 17')  # as if it had been killed while writing
@@ -244,7 +245,7 @@ def test_nothing_outlives_a_runner_that_was_killed(context: Context) -> None:
     assert f"from step {checkpoint};" in err
     assert summary_of(context)["trials"][0]["state"] == "COMPLETED"
     rows = read_rows(context.trial / "metrics.jsonl")
-    assert [row.steps for row in rows if row.group == "training"] == list(range(1, 13))
+    assert [row.steps for row in rows if row.group == "training"] == list(range(1, steps + 1))
 
 
 def test_nothing_outlives_a_keeper_that_was_killed(context: Context) -> None:

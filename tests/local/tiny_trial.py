@@ -1,17 +1,23 @@
 """The trial's side of the runner's contract in a few lines; started by a real torchrun.
 
+Where the experiment has a learning rate, eval_loss depends on it (best at 1e-3), and where the
+runner decides over the trial, it is validated at every step and waits for the decision.
+
 The tests copy it into a temporary directory and steer it by environment variables:
 
     TINY_STEPS, TINY_STEP_S   how many steps, and seconds that each takes
     TINY_SAVE_EVERY           steps between checkpoints
     TINY_SAVE_S               seconds that the checkpoint of a stop takes
-    TINY_FAIL                 what rank 1 does at step TINY_FAIL_AT: raise, raise_once, kill,
-                              config_error
+    TINY_FAIL                 what rank 1 (TINY_FAIL_RANK) does at step TINY_FAIL_AT: raise,
+                              raise_once, kill, config_error
+    TINY_FAIL_RATE            the learning rate at which it fails
 """
 
 import argparse
 import json
+import math
 import os
+import re
 import signal
 import sys
 import time
@@ -28,6 +34,32 @@ def setting(name: str, default: float) -> float:
 def last_step(trial: Path) -> int:
     found = trial.glob("checkpoints/[!.]*/metadata.json")
     return max([json.loads(path.read_text())["steps_completed"] for path in found], default=0)
+
+
+def learning_rate(args: argparse.Namespace) -> float | None:
+    found = re.search(r"learning_rate: (\S+)", args.experiment.read_text())
+    return float(found.group(1)) if found else None
+
+
+def eval_loss(args: argparse.Namespace, step: int) -> float:
+    rate = learning_rate(args)
+    return abs(step - 4) + 0.5 if rate is None else abs(math.log10(rate) + 3) + 1 / step
+
+
+def is_failing(args: argparse.Namespace) -> bool:
+    rate = learning_rate(args)
+    return rate is not None and math.isclose(rate, setting("FAIL_RATE", -1))
+
+
+def is_stopped(trial: Path, step: int) -> bool:
+    """Waits for the runner's decision on a step, where it decides."""
+    decisions = trial / "decisions.jsonl"
+    while decisions.exists():
+        for row in map(json.loads, decisions.read_text().splitlines()):
+            if row["steps_completed"] == step:
+                return row["stop"]
+        time.sleep(0.01)
+    return False
 
 
 def save(trial: Path, step: int, seconds: float = 0.0) -> None:
@@ -92,13 +124,19 @@ def main() -> None:
             stop(trial, step - 1)
         meet(trial, step)
         time.sleep(setting("STEP_S", 0.05))
-        if RANK == 1 and step == setting("FAIL_AT", 0):
+        if is_failing(args):
+            raise ValueError("this learning rate is too large")
+        if setting("FAIL_RANK", 1) == RANK and step == setting("FAIL_AT", 0):
             fail(trial, os.environ["TINY_FAIL"])
         if RANK == 0:
             report(trial, "training", step, loss=1 / step, tokens_per_second=100.0, max_steps=steps)
-            if step % setting("SAVE_EVERY", 4) == 0:
-                report(trial, "validation", step, eval_loss=abs(step - 4) + 0.5)
+            due = step % setting("SAVE_EVERY", 4) == 0
+            if due:
                 save(trial, step)
+            if due or (trial / "decisions.jsonl").exists():
+                report(trial, "validation", step, eval_loss=eval_loss(args, step), batches=step)
+        if is_stopped(trial, step):
+            break
     # What a rank says last, without an end of line, is not to be lost either.
     print(f"rank {RANK} has done {steps}", end="")
 

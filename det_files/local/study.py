@@ -1,0 +1,234 @@
+"""A search's trials in an Optuna study: which comes next, which stops, what a killed run had.
+
+The study lies in the run directory (`study.db`, SQLite; optuna-dashboard opens it) and is written
+before anything follows from it. Trial k's hyperparameters depend on the seed and on k alone, so a
+resumed search draws what an uninterrupted one would have drawn, and two searches with one seed try
+the same ones.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna import Study
+from optuna.pruners import NopPruner
+from optuna.samplers import RandomSampler
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from det_files.cluster.metrics import WORST
+from det_files.local.halving_pruner import BRACKET, POSITION, HalvingPruner, visits
+from det_files.local.search_space import SearchSpace
+from det_files.rungs import DIVISOR, HALVING, MAX_CONCURRENT_TRIALS, Bracket, brackets, time_metric
+
+STUDY_FILE = "study.db"
+_SEED = "seed"  # user attribute of the study
+
+
+class SearchStudy:
+    """One search; trials are numbered from 0, as Optuna does."""
+
+    def __init__(
+        self,
+        path: Path,
+        name: str,
+        searcher: Mapping[str, Any],
+        space: SearchSpace,
+        seed: int | None = None,
+    ):
+        """Opens the study in `path`, or begins it.
+
+        Args:
+            path: The SQLite file.
+            name: The experiment's.
+            searcher: Its searcher section, checked: random, grid or one of `HALVING`.
+            space: What is searched.
+            seed: For a new study's draws; one is made up where it is None.
+        """
+        self.searcher = dict(searcher)
+        self._space = space
+        self._points = space.grid() if searcher["name"] == "grid" else []
+        self.brackets = search_brackets(searcher, len(self._points))
+        self._is_halving = searcher["name"] in HALVING
+        self._smaller = bool(searcher.get("smaller_is_better", True))
+        divisor = float(searcher.get("divisor") or DIVISOR)
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._study = optuna.create_study(
+            storage=f"sqlite:///{path.absolute()}",
+            study_name=name,
+            direction="minimize" if self._smaller else "maximize",
+            pruner=HalvingPruner(self.brackets, divisor) if self._is_halving else NopPruner(),
+            load_if_exists=True,
+        )
+        if _SEED not in self._study.user_attrs:
+            self._begin(random.SystemRandom().randrange(2**31) if seed is None else seed)
+        self._place_unplaced()
+
+    @property
+    def seed(self) -> int:
+        return int(self._study.user_attrs[_SEED])
+
+    @property
+    def decides(self) -> bool:
+        """Whether validations are decided upon."""
+        return self._is_halving
+
+    @property
+    def size(self) -> int:
+        """How many trials the search has in all."""
+        return sum(bracket.trials for bracket in self.brackets)
+
+    def _begin(self, seed: int) -> None:
+        self._study.set_user_attr("searcher", self.searcher)
+        self._study.set_user_attr("brackets", [asdict(bracket) for bracket in self.brackets])
+        self._study.set_user_attr(_SEED, seed)
+
+    def _place_unplaced(self) -> None:
+        """Gives a trial its bracket that was drawn just before the runner was killed."""
+        for trial in self._trials():
+            if BRACKET not in trial.user_attrs:
+                bracket = self._queue()[trial.number]
+                Trial(self._study, trial._trial_id).set_user_attr(BRACKET, bracket)
+
+    @property
+    def drawn(self) -> int:
+        """How many trials there are so far."""
+        return len(self._trials())
+
+    def has_failed(self, number: int) -> bool:
+        return self._trial(number).state == TrialState.FAIL
+
+    def unfinished(self) -> list[int]:
+        """The trials that have been drawn and have not ended."""
+        return [t.number for t in self._trials() if not t.state.is_finished()]
+
+    def next_trial(self) -> int | None:
+        """Draws the next trial and returns its number; None where there is none (yet)."""
+        number, queue = len(self._trials()), self._queue()
+        if number >= len(queue):
+            return None
+        if self._points:
+            if len(self._study.get_trials(deepcopy=False)) == number:
+                self._study.enqueue_trial(self._points[number])
+        else:
+            seed = random.Random(f"{self.seed} {number}").randrange(2**31)
+            self._study.sampler = RandomSampler(seed=seed)
+        trial = self._study.ask(self._space.distributions)
+        trial.set_user_attr(BRACKET, queue[number])
+        return trial.number
+
+    def hyperparameters(self, number: int) -> dict[str, Any]:
+        """The whole tree of hyperparameters of a trial."""
+        return self._space.fill(self._trial(number).params)
+
+    def validated(
+        self, number: int, step: int, position: float, value: float | None, best: float | None
+    ) -> bool:
+        """Takes in a validation; True where the trial is to stop.
+
+        Args:
+            number: The trial's.
+            step: Optimizer steps.
+            position: How far the trial is in the searcher's time metric.
+            value: The searcher's metric, None where it is no number.
+            best: The trial's best so far, which becomes its value.
+        """
+        trial = Trial(self._study, self._trial(number)._trial_id)
+        frozen = self._trial(number)
+        if frozen.state.is_finished():
+            return True
+        if step not in frozen.intermediate_values:
+            trial.set_user_attr(POSITION, position)
+            trial.set_user_attr("best", best)
+            is_worst = value is None or abs(value) >= WORST
+            trial.report(math.nan if is_worst or value is None else value, step)
+        return trial.should_prune()
+
+    def ended(self, number: int, failed: bool) -> None:
+        """Notes that a trial has ended; one that has failed counts as the worst."""
+        frozen = self._trial(number)
+        if frozen.state.is_finished():
+            return
+        best, seen = frozen.user_attrs.get("best"), visits(frozen)
+        if failed or best is None:
+            if isinstance(self._study.pruner, HalvingPruner):
+                self._study.pruner.fail(self._study, frozen)
+            self._study.tell(number, state=TrialState.FAIL)
+        elif seen and not seen[-1].continues and len(seen) < len(self._rungs(frozen)):
+            self._study.tell(number, state=TrialState.PRUNED)
+        else:
+            self._study.tell(number, best)
+
+    def describe(self) -> dict[str, Any]:
+        """The search's entry in summary.json."""
+        facts: dict[str, Any] = {"max_trials": self.size, "seed": self.seed, "study": STUDY_FILE}
+        if self._is_halving:
+            facts["time_metric"] = time_metric(self.searcher)
+            facts["brackets"] = [{"rungs": [*b.rungs], "trials": b.trials} for b in self.brackets]
+        return facts
+
+    def describe_trial(self, number: int) -> dict[str, Any]:
+        """What the search adds to a trial's entry in summary.json."""
+        trial = self._trial(number)
+        if not self._is_halving:
+            return {"params": dict(trial.params)}
+        seen = visits(trial)
+        stopped = bool(seen) and not seen[-1].continues and trial.state != TrialState.FAIL
+        return {
+            "params": dict(trial.params),
+            "bracket": trial.user_attrs[BRACKET],
+            "rungs": [asdict(visit) for visit in seen],
+            "stopped_at": seen[-1].units
+            if stopped and len(seen) < len(self._rungs(trial))
+            else None,
+        }
+
+    def _rungs(self, trial: FrozenTrial) -> Sequence[int]:
+        return self.brackets[trial.user_attrs[BRACKET]].rungs
+
+    def _trial(self, number: int) -> FrozenTrial:
+        return self._study.get_trials(deepcopy=False)[number]
+
+    def _trials(self) -> list[FrozenTrial]:
+        """Those that were drawn; a grid's next point may be waiting behind them."""
+        trials = self._study.get_trials(deepcopy=False)
+        return [trial for trial in trials if trial.state != TrialState.WAITING]
+
+    def _queue(self) -> list[int]:
+        """The brackets of all trials created so far on Determined, in order.
+
+        Each bracket begins with as many as it may have at once; whenever a trial ends, its bracket
+        has the next one, until its share is used up. (0.38 does not replace a trial that ends by
+        itself; here it is.)
+        """
+        queue = [i for i, b in enumerate(self.brackets) for _ in range(b.concurrent)]
+        left = [bracket.trials - bracket.concurrent for bracket in self.brackets]
+        ended = [trial for trial in self._trials() if trial.state.is_finished()]
+        for trial in sorted(ended, key=lambda trial: (trial.datetime_complete, trial.number)):
+            bracket = trial.user_attrs[BRACKET]
+            if left[bracket] > 0:
+                left[bracket] -= 1
+                queue.append(bracket)
+        return queue
+
+
+def search_brackets(searcher: Mapping[str, Any], points: int) -> list[Bracket]:
+    """The brackets of any search; random and grid have one, in which nothing is stopped."""
+    if searcher["name"] in HALVING:
+        return brackets(searcher)
+    trials = points if searcher["name"] == "grid" else searcher["max_trials"]
+    at_once = searcher.get("max_concurrent_trials")
+    at_once = MAX_CONCURRENT_TRIALS if at_once is None else at_once
+    return [Bracket((), trials, min(at_once or trials, trials))]
+
+
+def open_study(path: Path) -> Study:
+    """The only study in a file, for reading."""
+    storage = f"sqlite:///{path.absolute()}"
+    (name,) = optuna.get_all_study_names(storage)
+    return optuna.load_study(study_name=name, storage=storage)

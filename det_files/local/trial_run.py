@@ -1,0 +1,239 @@
+"""One trial from its first start to its end: attempts, restarts, requests to stop, decisions.
+
+A trial and the runner talk through files in the trial's directory:
+
+    stop             made by the runner: save a checkpoint and exit with 0
+    preempted        made by the trial, once that checkpoint is published
+    config_error     made by the trial before it exits on a ConfigError: a restart would not help
+    decisions.jsonl  made by the runner where its search stops trials: what follows from each
+                     validation, for which the trial waits
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from det_files.cluster.decisions import DecisionRecord
+from det_files.local import failure
+from det_files.local.metrics import VALIDATION, Row, RowTail
+from det_files.local.process_group import (
+    ProcessGroup,
+    free_ports,
+    launch_command,
+    rank_log_directory,
+    trial_environment,
+)
+from det_files.local.progress import TrialMonitor
+from det_files.local.resources import Resources
+from det_files.local.run_directory import RunDirectory, latest_checkpoint
+from det_files.local.stop_requests import StopRequests
+from det_files.local.summary import State, Trial, now
+from det_files.local.terminal import Terminal
+from det_files.trial_files import (
+    CONFIG_ERROR_FILE,
+    METRICS_FILE,
+    PREEMPTED_FILE,
+    STOP_FILE,
+    end_torn_line,
+)
+
+if TYPE_CHECKING:
+    from det_files.experiment import Experiment
+
+FLAGS = (STOP_FILE, PREEMPTED_FILE, CONFIG_ERROR_FILE)
+# Takes in a validation of the trial; True where the trial is to stop there.
+Decide = Callable[[Row], bool]
+
+
+class TrialRun:
+    """A trial that is under way; `poll` brings it forward."""
+
+    def __init__(
+        self,
+        trial: Trial,
+        experiment: Experiment,
+        resources: Resources,
+        run: RunDirectory,
+        monitor: Callable[[], TrialMonitor],
+        terminal: Terminal,
+        stops: StopRequests,
+        *,
+        decide: Decide | None = None,
+        answers: bool = False,
+        lane: int = 0,
+    ):
+        """Prepares; nothing is started.
+
+        Args:
+            trial: Its state and accounts are kept up to date.
+            experiment: The trial's own, drawn.
+            resources: What the trial gets.
+            run: The locked run directory.
+            monitor: Makes what follows an attempt and shows its progress.
+            terminal: Where people are told.
+            stops: The requests to stop.
+            decide: Told of every validation.
+            answers: Whether the trial waits for what was decided.
+            lane: Which of the machine's shares the trial runs on.
+        """
+        self.trial = trial
+        self.lane = lane
+        self._experiment, self._resources, self._run = experiment, resources, run
+        self._make_monitor, self._terminal, self._stops = monitor, terminal, stops
+        self._budget = experiment.max_restarts
+        self._decide = decide
+        self._decisions = DecisionRecord(trial.directory)
+        if answers:
+            self._decisions.open()
+        self._answered = self._decisions.decisions() if answers else None
+        self._validations = RowTail(trial.directory / METRICS_FILE)
+        self._group: ProcessGroup | None = None
+        self._stopped_at: int | None = None  # steps, where the search has stopped the trial
+
+    def start(self) -> None:
+        """Begins, unless the trial turns out to have ended already; sets its state."""
+        self.trial.state = State.RUNNING
+        self._take_in_validations()
+        if self._stops.count:
+            self.trial.state = State.STOPPED
+        elif self._is_where_it_was_stopped():
+            self.trial.state = State.COMPLETED
+        else:
+            self._attempt()
+
+    def poll(self) -> bool:
+        """Looks at the trial; False once it has ended, in the state that `trial` says."""
+        if self._group is None:
+            return False
+        code = self._group.poll()
+        self._take_in_validations()
+        if code is None and self._stops.count >= 2:
+            self._terminal.note(f"trial {self.trial.number}: stopping at once")
+            self._group.kill()
+            self._end_attempt()
+            self.trial.state = State.KILLED
+        elif code is None:
+            self._pass_on_stop_request()
+            self._monitor.poll()
+        else:
+            self._end_attempt()
+            self._after_attempt(code)
+        return self._group is not None
+
+    def kill(self) -> None:
+        """Ends the trial's processes at once."""
+        if self._group is not None:
+            self._group.kill()
+            self._end_attempt()
+
+    @property
+    def hit_config_error(self) -> bool:
+        """Whether the trial itself has found a fault of the configuration."""
+        return (self.trial.directory / CONFIG_ERROR_FILE).exists()
+
+    def _attempt(self) -> None:
+        """Starts the trial's processes, from its latest checkpoint."""
+        directory = self.trial.directory
+        for flag in FLAGS:
+            (directory / flag).unlink(missing_ok=True)
+        # A rank that was killed while writing leaves half a line; the next row must not join it.
+        end_torn_line(directory / METRICS_FILE)
+        log = directory / "log.txt"
+        self._log_offset = log.stat().st_size if log.exists() else 0
+        self._kills = failure.count_out_of_memory_kills()
+        self._began = time.monotonic()
+        self._asked = False
+        self._monitor = self._make_monitor()
+        resources = self._resources
+        env = trial_environment(
+            slots=resources.slots,
+            gpus=resources.gpus,
+            threads=resources.threads,
+            devices=resources.devices(self.lane),
+            ports=tuple(free_ports(2)),
+            experiment=self._experiment.environment_variables,
+        )
+        command = launch_command(
+            self._experiment.module, directory, resources.slots, rank_log_directory(directory)
+        )
+        with open(log, "a", encoding="utf-8") as file:
+            file.write(f"[runner] {now()} {resources}, {self._from_where()}\n")
+        self._monitor.began(f"{resources}, {self._from_where()}")
+        self._group = ProcessGroup(command, directory, env, self._run.lock_fd)
+
+    def _end_attempt(self) -> None:
+        self.trial.wall_seconds += time.monotonic() - self._began
+        self._take_in_validations()
+        self._monitor.poll()
+        self._monitor.finish()
+        self._group = None
+
+    def _after_attempt(self, code: int) -> None:
+        """Sets the trial's state after an attempt has ended, or starts the next one."""
+        trial = self.trial
+        if code == 0:
+            preempted = (trial.directory / PREEMPTED_FILE).exists() and self._stopped_at is None
+            trial.state = State.STOPPED if preempted else State.COMPLETED
+            return
+        self._show_failure(code)
+        if self.hit_config_error or self._budget <= 0 or self._stops.count:
+            trial.state = State.ERROR
+            return
+        self._budget -= 1
+        trial.restarts += 1
+        self._terminal.note(
+            f"trial {trial.number}: restarting {self._from_where()}; "
+            f"{self._budget} of {self._experiment.max_restarts} restarts left"
+        )
+        self._attempt()
+
+    def _take_in_validations(self) -> None:
+        """Tells the search of new validations and the trial what follows from them."""
+        for row in self._validations.poll():
+            if row.group != VALIDATION or self._decide is None:
+                continue
+            stop = self._decide(row)
+            if stop and self._stopped_at is None:
+                self._stopped_at = row.steps
+            if self._answered is not None and row.steps not in self._answered:
+                self._answered[row.steps] = stop
+                self._decisions.decide(row.steps, stop)
+
+    def _is_where_it_was_stopped(self) -> bool:
+        """Whether the search had stopped the trial and its last checkpoint is there, too."""
+        latest = latest_checkpoint(self.trial.directory)
+        if self._stopped_at is None or latest is None:
+            return False
+        return latest.steps_completed >= self._stopped_at
+
+    def _pass_on_stop_request(self) -> None:
+        if not self._stops.count or self._asked:
+            return
+        self._asked = True
+        # Not a signal: torchrun would kill its ranks 30 s later, in the midst of a save.
+        (self.trial.directory / STOP_FILE).touch()
+        self._terminal.note(
+            f"trial {self.trial.number}: stopping once a checkpoint is saved. Once more stops "
+            f"at once; it would then resume {self._from_where()}."
+        )
+
+    def _show_failure(self, code: int) -> None:
+        note, trial = self._terminal.note, self.trial
+        config_error = trial.directory / CONFIG_ERROR_FILE
+        if config_error.exists() and (text := config_error.read_text(errors="replace").strip()):
+            note(text)
+            return
+        log = failure.read_log(trial.directory / "log.txt", self._log_offset)
+        note(f"trial {trial.number} failed (exit code {code}). The last lines of its log:")
+        for line in failure.telling_lines(log):
+            note(f"  {line}")
+        cause = failure.certain_cause(log, failure.count_out_of_memory_kills() - self._kills)
+        if cause:
+            note(cause)
+        note(f"The whole log: {self._terminal.path(trial.directory / 'log.txt')}")
+
+    def _from_where(self) -> str:
+        checkpoint = latest_checkpoint(self.trial.directory)
+        return f"from step {checkpoint.steps_completed}" if checkpoint else "from the start"
