@@ -8,6 +8,7 @@ from typing import Any
 from det_files.faults import Faults, did_you_mean
 from det_files.preference.arguments import PreferenceArguments
 from det_files.preference.metrics import grows, validation_metrics
+from det_files.rungs import HALVING, brackets, decision_points
 from det_files.schema import Field, check_value, show
 
 _COMMON = {"name", "metric", "smaller_is_better", "source_trial_id", "source_checkpoint_uuid"}
@@ -43,6 +44,7 @@ _FIELDS = {
     "mode": Field("mode", frozenset({"str"}), ("aggressive", "standard", "conservative")),
     "metric": Field("metric", frozenset({"str"})),
     "time_metric": Field("time_metric", frozenset({"str"})),
+    "bracket_rungs": Field("bracket_rungs", frozenset({"list"})),
 }
 
 
@@ -84,10 +86,23 @@ def check_searcher(
     for key in sorted(required | {"metric"}):
         if searcher.get(key) is None:
             faults.add(f"searcher.{key}", f"missing; {name} needs it")
-    if name in ("adaptive_asha", "async_halving"):
+    if name in HALVING:
         _check_halving(searcher, faults)
     _check_metric(searcher, reported, faults)
     _check_length(searcher, training, faults)
+
+
+def describe_searcher(searcher: Mapping[str, Any]) -> str:
+    """One line on how a halving search divides its trials; empty for the other searchers.
+
+    The section must be right.
+    """
+    if searcher.get("name") not in HALVING:
+        return ""
+    parts = [f"{b.trials} with rungs {', '.join(map(str, b.rungs))}" for b in brackets(searcher)]
+    points = ", ".join(map(str, decision_points(searcher)))
+    metric = searcher.get("time_metric") or "units of max_length"
+    return f"trials: {'; '.join(parts)}. Every trial is validated at {points} {metric}, too"
 
 
 def _check_halving(searcher: Mapping[str, Any], faults: Faults) -> None:
@@ -101,6 +116,9 @@ def _check_halving(searcher: Mapping[str, Any], faults: Faults) -> None:
             "searcher.time_metric",
             f"expected one of {', '.join(TIME_METRICS)}, got {show(searcher['time_metric'])}",
         )
+    counts = searcher.get("bracket_rungs") or []
+    if isinstance(counts, list) and not all(type(n) is int and n > 0 for n in counts):
+        faults.add("searcher.bracket_rungs", f"expected whole numbers >= 1, got {show(counts)}")
 
 
 def _check_metric(searcher: Mapping[str, Any], reported: list[str], faults: Faults) -> None:
@@ -148,3 +166,7 @@ def _check_length(searcher: Mapping[str, Any], training: Mapping[str, Any], faul
         faults.add("searcher.max_time", f"{limit} batches are never reached: max_steps {max_steps}")
     if isinstance(limit, int) and unit == "epochs" and max_steps <= 0 and epochs < limit:
         faults.add("searcher.max_time", f"{limit} epochs are never reached: {epochs:g} are trained")
+    if unit == "epochs" and max_steps > 0 and isinstance(limit, int):
+        # A trial that ends before its last rung is neither stopped nor replaced.
+        reason = f"max_steps ({max_steps}) ends trials, perhaps before {limit} epochs: say batches"
+        faults.add("searcher.time_metric", reason)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from det_files.faults import Faults
-from det_files.searcher import SEARCHERS, check_searcher, reported_metrics
+from det_files.searcher import SEARCHERS, check_searcher, describe_searcher, reported_metrics
 
 STEPS = {"eval_strategy": "steps", "max_steps": 100}
 SINGLE = {"name": "single", "metric": "eval_loss"}
@@ -62,6 +62,11 @@ def test_sections_that_are_right(searcher: dict[str, Any]) -> None:
          'got "steps"'),
         (ASHA | {"max_time": 101}, "searcher.max_time: 101 batches are never reached: max_steps "
          "100"),
+        (ASHA | {"max_time": 3, "time_metric": "epochs"}, "searcher.time_metric: max_steps (100) "
+         "ends trials, perhaps before 3 epochs: say batches"),
+        (ASHA | {"bracket_rungs": [1, 0]}, "searcher.bracket_rungs: expected whole numbers >= 1, "
+         "got [1, 0]"),
+        (ASHA | {"bracket_rungs": 2}, "searcher.bracket_rungs: expected list, got 2"),
         (SINGLE | {"metric": "eval_los"}, "searcher.metric: eval_los is not among eval_loss, "
          "eval_perplexity, eval_token_accuracy, batches, epochs; did you mean "
          '"eval_loss"?'),
@@ -142,3 +147,12 @@ def test_names_and_keys_agree_with_determineds_schemas(shared: Path) -> None:
         schema = json.loads(file.read_text())
         assert allowed == set(schema["properties"]), name
         assert required <= set(schema["required"]) | set(schema["eventuallyRequired"])
+
+
+def test_what_a_search_will_do_is_said() -> None:
+    said = describe_searcher(ASHA | {"max_trials": 16})
+    assert said == (
+        "trials: 12 with rungs 6, 25, 100; 4 with rungs 25, 100. Every trial is validated at "
+        "6, 25, 100 batches, too"
+    )
+    assert describe_searcher(SINGLE) == ""

@@ -14,6 +14,7 @@ from schema import schema_errors
 from conftest import ROOT, RunJobs, Trial, set_arguments
 from det_files.args import RunArgs
 from det_files.experiment import Experiment, load_experiment
+from det_files.rungs import HALVING
 from det_files.validate import check_experiment
 from tiny import make_model, make_preferences
 
@@ -256,14 +257,22 @@ def two_steps(
             "training_arguments__eval_steps": 2,
             "training_arguments__save_steps": 2,
         }
+        if load(path).hyperparameters["data_arguments"].get("mixture_weights"):
+            overrides["data_arguments__mixture_weights"] = {}
         if method == "grpo":
             overrides["preference_arguments__max_completion_length"] = 8
         arguments = ["--experiment", str(path), *set_arguments(overrides)]
+        # Two steps are too few for any rung; a draw of what is searched is trained all the same.
+        arguments += ["--set", "searcher={name: single, metric: eval_loss}"] * is_halving(path)
         jobs[load(path).module][path.stem] = arguments
     found: dict[str, Trial] = {}
     for module, some in jobs.items():
         found |= run_jobs(directory, 2, some, module)
     return found
+
+
+def is_halving(path: Path) -> bool:
+    return load(path).searcher["name"] in HALVING
 
 
 def family_of(path: Path) -> str:
