@@ -35,7 +35,7 @@ class SearchStudy:
 
     def __init__(
         self,
-        path: Path,
+        path: Path | None,
         name: str,
         searcher: Mapping[str, Any],
         space: SearchSpace,
@@ -44,7 +44,7 @@ class SearchStudy:
         """Opens the study in `path`, or begins it.
 
         Args:
-            path: The SQLite file.
+            path: The SQLite file; None keeps the study in memory, for simulations.
             name: The experiment's.
             searcher: Its searcher section, checked: random, grid or one of `HALVING`.
             space: What is searched.
@@ -59,7 +59,7 @@ class SearchStudy:
         divisor = float(searcher.get("divisor") or DIVISOR)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._study = optuna.create_study(
-            storage=f"sqlite:///{path.absolute()}",
+            storage=None if path is None else f"sqlite:///{path.absolute()}",
             study_name=name,
             direction="minimize" if self._smaller else "maximize",
             pruner=HalvingPruner(self.brackets, divisor) if self._is_halving else NopPruner(),

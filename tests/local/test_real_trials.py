@@ -144,3 +144,35 @@ def test_faults_that_only_the_trial_can_find_end_it_with_2(
     assert done.returncode == 2, done.stderr
     assert "rows.jsonl, line 2" in done.stderr
     assert (ROOT / done.stdout.splitlines()[-1]).is_dir()
+
+
+def test_a_search_ends_trials_at_their_rungs(
+    tmp_path: Path, tiny_overrides: dict[str, Any]
+) -> None:
+    """Two ranks a trial; rungs at 2 and 8 steps, though validations were asked for every 6."""
+    own = {
+        "training_arguments__max_steps": 8,
+        "training_arguments__eval_steps": 6,
+        "training_arguments__save_steps": 6,
+        # A later trial is worse: only the first goes on beyond its first rung.
+        "training_arguments__learning_rate": {"type": "categorical", "vals": [1e-2, 1e-6]},
+    }
+    searcher = {"name": "async_halving", "num_rungs": 2, "divisor": 4, "max_trials": 2}
+    searcher |= {"metric": "eval_loss", "max_time": 8, "time_metric": "batches"}
+    words = ["--set", f"searcher={json.dumps(searcher)}"]
+    words += ["--set", "reproducibility={experiment_seed: 0}"]  # draws 1e-2, then 1e-6
+    file = "experiments/smollm2_135m_ds2.yaml"
+    done = run(tmp_path, file, *set_arguments(tiny_overrides | own), *words)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((ROOT / done.stdout.splitlines()[-1] / "summary.json").read_text())
+    first, second = summary["trials"]
+    rates = [t["params"]["training_arguments.learning_rate"] for t in (first, second)]
+    assert rates == [1e-2, 1e-6]
+    assert [visit["units"] for visit in first["rungs"]] == [2, 8]
+    assert (second["stopped_at"], second["steps_completed"]) == (2, 2)
+    directory = ROOT / done.stdout.splitlines()[-1] / "trials" / "2"
+    stopped = Trial(directory, 0, "")
+    assert [row["steps_completed"] for row in stopped.rows("training")] == [1, 2]
+    assert not (directory / "preempted").exists()  # it has ended, it was not put off
+    checkpoints = list((directory / "checkpoints").glob("*/metadata.json"))
+    assert [json.loads(p.read_text())["steps_completed"] for p in checkpoints] == [2]
