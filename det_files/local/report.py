@@ -6,6 +6,7 @@ from html import escape
 from statistics import median
 from typing import Any
 
+from det_files.local.canvas import png
 from det_files.local.metrics import TRAINING, VALIDATION, Row, read_rows, series
 from det_files.local.page import DASH, PAGE, chip, note, number, section, setting, table, tile
 from det_files.local.pictures import Curve, draw_curves
@@ -109,10 +110,18 @@ def _pictures(summary: Entry, rows: Mapping[int, Sequence[Row]]) -> str:
             smoothed=name == "loss",
             best_point=_best_point(summary) if name == summary["searcher"]["metric"] else None,
             from_zero=name == "tokens_per_second",
+            smaller_is_better=_direction(name, summary["searcher"]),
         )
-        figures.append(_figure(title, picture))
+        figures.append(_figure(title, png(picture)))
     remark = note(f"Not reported in this run: {', '.join(missing)}.") if missing else ""
     return f'<div class="pictures">{"".join(figures)}</div>{remark}'
+
+
+def _direction(name: str, searcher: Entry) -> bool | None:
+    """Whether smaller values are better ones; None where neither are."""
+    if name == searcher["metric"]:
+        return bool(searcher["smaller_is_better"])
+    return True if name in ("loss", "eval_loss") else None
 
 
 def _best_point(summary: Entry) -> tuple[int, float] | None:
