@@ -6,7 +6,9 @@ from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, ScalarFormatter
+from matplotlib.ticker import EngFormatter, FuncFormatter, ScalarFormatter
+
+from det_files.local.short_text import short_value
 
 # Wong, "Points of view: Color blindness", Nature Methods 8 (2011), darkened for lines on white.
 COLOURS = ("#0f62a8", "#d55e00", "#00805e", "#b3477d", "#8a6d00", "#2a93c9", "#5b4bb7", "#555555")
@@ -50,14 +52,14 @@ def dress(axes: Any, label: str, value_label: str) -> None:
 
 
 def format_values(axes: Any, values: Sequence[float]) -> None:
-    """Writes the vertical axis's values shortly: 12k rather than 12000, no offsets."""
-    if max(map(abs, values), default=1.0) >= 10_000:
+    """Writes the vertical axis's values shortly: 12k and 5e-4, no factor over the axis."""
+    largest = max(map(abs, values), default=1.0)
+    if largest >= 10_000:
         axes.yaxis.set_major_formatter(EngFormatter(sep=""))
-        return
-    formatter = ScalarFormatter(useOffset=False)
-    formatter.set_powerlimits((-3, 5))
-    axes.yaxis.set_major_formatter(formatter)
-    axes.yaxis.get_offset_text().set(size=TEXT_SIZE, color=SOFT_INK)
+    elif largest < 1e-2:
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short_value(value)))
+    else:
+        axes.yaxis.set_major_formatter(ScalarFormatter(useOffset=False))
 
 
 def legend_above(axes: Any, columns: int) -> None:
@@ -78,6 +80,7 @@ def legend_above(axes: Any, columns: int) -> None:
 def mark_best(axes: Any, point: tuple[float, float]) -> None:
     """Rings the best point and writes its value beside it."""
     axes.plot(*point, marker="o", markersize=9, markerfacecolor="none", color=INK, zorder=5)
+    axes.margins(y=0.2)  # room for the value, where the limits are not given
     axes.get_xlim()  # settles the scales that the next line reads
     across, up = axes.transAxes.inverted().transform(axes.transData.transform(point))
     # To the middle sideways, so that the text stays inside the picture; away from it up or down,
@@ -120,3 +123,19 @@ def usual_range(values: Sequence[float], smaller_is_better: bool) -> tuple[float
         limit = abs(three_quarters - best) + reach
         good_first = [value for value in good_first if abs(value - best) <= limit]
     return min(good_first), max(good_first)
+
+
+def usual_curves_range(
+    curves: Sequence[Sequence[float]], smaller_is_better: bool
+) -> tuple[float, float]:
+    """Returns (low, high) of the whole curves whose ends are in the usual range.
+
+    The ends decide, because all curves may start far off.
+
+    Args:
+        curves: At least one, none empty.
+        smaller_is_better: Which side is the good one.
+    """
+    low, high = usual_range([curve[-1] for curve in curves], smaller_is_better)
+    shown = [value for curve in curves if low <= curve[-1] <= high for value in curve]
+    return min(shown), max(shown)

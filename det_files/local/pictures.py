@@ -18,7 +18,7 @@ from det_files.local.canvas import (
     legend_above,
     mark_best,
     new_figure,
-    usual_range,
+    usual_curves_range,
 )
 
 SMOOTHED_FROM_POINTS = 80
@@ -58,9 +58,7 @@ def draw_curves(
     from_zero: bool = False,
     smaller_is_better: bool | None = None,
 ) -> Figure:
-    """Returns the curves over completed steps.
-
-    More curves than there are colours are all faint but the best one.
+    """Returns the curves over completed steps; more than there are colours are faint but the best.
 
     Args:
         curves: At least one; those with `is_best` are drawn over the others.
@@ -68,19 +66,16 @@ def draw_curves(
         smoothed: Draw long curves faintly and their moving average over them.
         best_point: (steps, value) to mark as the best.
         from_zero: Let the vertical axis start at zero.
-        smaller_is_better: Of many curves leave the far out worse values outside the picture; None
-            where no side is the worse one.
+        smaller_is_better: Of many curves leave far worse ones outside; None where none are worse.
     """
     figure = new_figure()
     axes = figure.add_subplot()
     crowded = len(curves) > len(COLOURS)
     for index, curve in enumerate(curves):
-        if crowded:
-            _draw_curve(axes, curve, BEST if curve.is_best else FADED, smoothed, True)
-        else:
-            _draw_curve(axes, curve, COLOURS[index % len(COLOURS)], smoothed, False)
+        in_crowd = BEST if curve.is_best else FADED
+        colour = in_crowd if crowded else COLOURS[index % len(COLOURS)]
+        _draw_curve(axes, curve, colour, smoothed, crowded)
     if best_point is not None:
-        axes.margins(y=0.2)  # room for its value
         mark_best(axes, best_point)
     dress(axes, "steps completed", value_label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
@@ -113,18 +108,14 @@ def _draw_curve(axes: Any, curve: Curve, colour: str, smoothed: bool, crowded: b
 
 
 def _leave_out_far_curves(axes: Any, curves: Sequence[Curve], smaller_is_better: bool) -> None:
-    """Ends the vertical axis on its worse side where the curves with usual ends do.
-
-    Their ends decide, because all curves may start far off.
-    """
-    low, high = usual_range([curve.values[-1] for curve in curves], smaller_is_better)
-    shown = [v for curve in curves if low <= curve.values[-1] <= high for v in curve.values]
+    """Ends the vertical axis on its worse side where the curves with usual ends do."""
+    low, high = usual_curves_range([curve.values for curve in curves], smaller_is_better)
     everything = [value for curve in curves for value in curve.values]
-    margin = 0.06 * (max(shown) - min(shown))
-    if smaller_is_better and max(shown) < max(everything):
-        axes.set_ylim(top=max(shown) + margin)
-    elif not smaller_is_better and min(shown) > min(everything):
-        axes.set_ylim(bottom=min(shown) - margin)
+    room = high - low  # below or above the better end there may stand the best value
+    if smaller_is_better and high < max(everything):
+        axes.set_ylim(low - 0.16 * room, high + 0.06 * room)
+    elif not smaller_is_better and low > min(everything):
+        axes.set_ylim(low - 0.06 * room, high + 0.16 * room)
 
 
 def _name_crowd(axes: Any, curves: Sequence[Curve]) -> None:

@@ -11,49 +11,16 @@ ASCII but for a shortened text, because stdout may be of an ASCII locale.
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import zip_longest
+from dataclasses import replace
 from typing import Any
 
 from det_files.local.progress import duration
-from det_files.local.search_rows import (
-    QUEUED,
-    TrialRow,
-    abbreviated,
-    best_first,
-    searched_names,
-    short_names,
-    short_value,
-)
+from det_files.local.search_rows import QUEUED, TrialRow, best_first, searched_names
+from det_files.local.short_text import abbreviated, short_names, short_value
 from det_files.local.summary import State
+from det_files.local.text_table import GAP, Column, fitted
 
-GAP = "  "
 LONGEST_TEXT = 20  # characters of a hyperparameter's value in a table
-NAME_LENGTHS = (16, 12, 9, 6)  # of its name, tried in turn until the table fits
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column.
-
-    Where the width is short, the column with the highest `needless` is left out first and one with
-    0 never; `parameter` says that it shows a hyperparameter.
-    """
-
-    title: str
-    cells: Sequence[str]
-    needless: int = 0
-    left: bool = False
-    parameter: bool = False
-
-    @property
-    def width(self) -> int:
-        return max(map(len, (self.title, *self.cells)))
-
-    def lines(self) -> list[str]:
-        """Returns the title and the cells, all of the same width."""
-        adjust = str.ljust if self.left else str.rjust
-        return [adjust(text, self.width) for text in (self.title, *self.cells)]
 
 
 def table_lines(
@@ -77,10 +44,10 @@ def table_lines(
     shown = shown[:room]
     lines = [_headline(rows, searcher)]
     if shown:
-        lines += _fitted(lambda length: _live_columns(shown, rows, searcher, length), width)
+        lines += fitted(lambda length: _live_columns(shown, rows, searcher, length), width)
     if len(shown) < len(rows):
         numbers = {row.number for row in shown}
-        lines.append(f"{GAP}and {_counts([row for row in rows if row.number not in numbers])}")
+        lines.append(f"{GAP}and {state_counts([row for row in rows if row.number not in numbers])}")
     return [line[:width] for line in lines][: max(1, height)]
 
 
@@ -109,7 +76,7 @@ def final_lines(
             _column("time", ordered, lambda r: duration(r.wall_s), needless=7),
         ]
 
-    return _fitted(columns, width)
+    return fitted(columns, width)
 
 
 def best_line(row: TrialRow, metric: str) -> str:
@@ -150,10 +117,10 @@ def _headline(rows: Sequence[TrialRow], searcher: Mapping[str, Any]) -> str:
     if measured:
         best = measured[0]
         parts.append(f"best {searcher['metric']} {_metric(best.best)} (trial {best.number})")
-    return GAP.join([*parts, _counts(rows)])
+    return GAP.join([*parts, state_counts(rows)])
 
 
-def _counts(rows: Sequence[TrialRow]) -> str:
+def state_counts(rows: Sequence[TrialRow]) -> str:
     """Returns "2 running, 9 completed, …"."""
 
     def word(row: TrialRow) -> str:
@@ -240,39 +207,6 @@ def _parameters(
     if longest_name is not None:  # a name shorter than its values would save nothing
         names = abbreviated(names, [max(longest_name, column.width) for column in columns])
     return [replace(column, title=name) for column, name in zip(columns, names, strict=True)]
-
-
-def _fitted(columns_of: Callable[[int | None], list[Column]], width: int | None) -> list[str]:
-    """Returns the lines of a table that fits: names are shortened first, then columns left out.
-
-    Args:
-        columns_of: Returns the columns for a greatest length of names, None for whole names.
-        width: Characters; None for a table as wide as it comes.
-    """
-    columns = columns_of(None if width is None else NAME_LENGTHS[0])
-    if width is None:
-        return _joined(columns)
-    for length in NAME_LENGTHS:
-        columns = columns_of(length)
-        if _total_width(columns) <= width:
-            return _joined(columns)
-    left_out = 0
-    while True:
-        counted = [*columns, Column(f"+{left_out}", [])] if left_out else columns
-        needless = max(columns, key=lambda c: (c.needless, columns.index(c)))
-        if _total_width(counted) <= width or needless.needless == 0:
-            return [line[:width] for line in _joined(counted)]
-        columns = [column for column in columns if column is not needless]
-        left_out += needless.parameter
-
-
-def _total_width(columns: Sequence[Column]) -> int:
-    return sum(column.width + len(GAP) for column in columns) - len(GAP)
-
-
-def _joined(columns: Sequence[Column]) -> list[str]:
-    lines = zip_longest(*(column.lines() for column in columns), fillvalue="")
-    return [GAP.join(parts).rstrip() for parts in lines]
 
 
 def _metric(value: float | None) -> str:

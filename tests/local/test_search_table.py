@@ -104,7 +104,7 @@ def test_a_hyperparameter_that_a_trial_lacks_and_values_of_every_kind() -> None:
         trial(2, params={"a": 1.5}),
     ]
     lines = table_lines(rows, SEARCHER, 200, 9)
-    assert lines[2].split()[2:5] == ["true", "null", "…" + "x" * 19]
+    assert lines[2].split()[2:5] == ["true", "null", "x" * 19 + "…"]
     assert lines[3].split()[2:5] == ["1.5", "-", "-"]
 
 
