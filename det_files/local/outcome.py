@@ -5,6 +5,8 @@ from typing import Any
 from det_files.faults import ConfigError
 from det_files.local.progress import duration
 from det_files.local.run_directory import RunDirectory
+from det_files.local.search_rows import row_of
+from det_files.local.search_table import best_line, final_lines
 from det_files.local.summary import State
 from det_files.local.terminal import Terminal
 from det_files.trial_files import CONFIG_ERROR_FILE
@@ -14,16 +16,44 @@ def show_outcome(run: RunDirectory, terminal: Terminal) -> None:
     """Writes the report and shows how each trial ended, how to resume, and where it all lies."""
     try:
         summary = run.read_summary()
-        for trial in summary.get("trials", []):
-            terminal.result(outcome_line(trial, summary["searcher"]))
+        for line in outcome_lines(summary, run, terminal):
+            terminal.result(line)
         if write_report_if_possible(run, terminal):
             terminal.result(f"report: {terminal.path(run.report_file)}")
-        if any(is_resumable(trial, run) for trial in summary.get("trials", [])):
+        if can_go_on(summary, run):
             terminal.result(f"resume with: {terminal.command('--resume', terminal.path(run.path))}")
     except ConfigError as error:
         terminal.note(str(error))
     finally:
         terminal.result(terminal.path(run.path))
+
+
+def outcome_lines(summary: dict[str, Any], run: RunDirectory, terminal: Terminal) -> list[str]:
+    """Returns how each trial ended; of a search a table, and what the best trial was."""
+    trials = summary.get("trials", [])
+    if "search" not in summary:
+        return [outcome_line(trial, summary["searcher"]) for trial in trials]
+    searcher = summary["searcher"]
+    rows = [row_of(trial, searcher["metric"]) for trial in trials]
+    lines = final_lines(rows, searcher, terminal.result_width)
+    best = [r for r in rows if r.number == summary["best_trial"] and r.best is not None]
+    lines += [best_line(row, searcher["metric"]) for row in best]
+    best_experiment = summary["search"].get("best_experiment")
+    if best_experiment:
+        lines.append(f"experiment with them: {terminal.path(run.path / best_experiment)}")
+    return lines
+
+
+def can_go_on(summary: dict[str, Any], run: RunDirectory) -> bool:
+    """Whether resuming would do anything.
+
+    A search goes on until all its trials have ended, failed ones included: those count as worst.
+    """
+    trials = summary.get("trials", [])
+    if "search" not in summary:
+        return any(is_resumable(trial, run) for trial in trials)
+    ended = [trial for trial in trials if trial["state"] in (State.COMPLETED, State.ERROR)]
+    return len(ended) < max(len(trials), summary["search"].get("max_trials") or 0)
 
 
 def is_resumable(trial: dict[str, Any], run: RunDirectory) -> bool:

@@ -1,5 +1,6 @@
 """The report's HTML: its style, its tables and how it writes values. Knows nothing of runs."""
 
+import base64
 import json
 import math
 from collections.abc import Sequence
@@ -46,9 +47,19 @@ def note(text: str) -> str:
     return f'<p class="note">{escape(text)}</p>'
 
 
-def chip(state: str) -> str:
-    """Returns a state as a coloured label."""
-    return f'<span class="chip {escape(state.lower())}">{escape(state.lower())}</span>'
+def chip(state: str, text: str = "") -> str:
+    """Returns a state as a coloured label; it says `text` where that is given."""
+    return f'<span class="chip {escape(state.lower())}">{escape(text or state.lower())}</span>'
+
+
+def figure(title: str, picture: bytes, alt: str, is_wide: bool = False, remark: str = "") -> str:
+    """Returns a PNG with its title and a remark below; a wide one takes up the page's width."""
+    data = base64.b64encode(picture).decode()
+    return (
+        f"<figure{' class=wide-picture' * is_wide}><figcaption>{escape(title)}</figcaption>"
+        f'<img alt="{escape(alt)}" src="data:image/png;base64,{data}">'
+        f"{note(remark) if remark else ''}</figure>"
+    )
 
 
 def tile(name: str, value: str, remark: str) -> str:
@@ -97,7 +108,7 @@ header { margin-bottom: 22px; }
 .path, .note { color: var(--soft); font-size: 13px; overflow-wrap: anywhere; }
 .note { margin: 10px 2px 0; }
 .chip { display: inline-block; padding: 1px 10px; border-radius: 99px; font-size: 12.5px;
-  font-weight: 600; background: #e8ecf2; color: #414b5a; }
+  white-space: nowrap; font-weight: 600; background: #e8ecf2; color: #414b5a; }
 .completed { background: #dcf3e6; color: #0b6b3f; }
 .running { background: #dceafb; color: #0f56a0; }
 .stopped { background: #fdf0d5; color: #7d5300; }
@@ -105,17 +116,20 @@ header { margin-bottom: 22px; }
 .tiles, .pictures { display: grid; gap: 14px; }
 .tiles { grid-template-columns: repeat(auto-fit, minmax(168px, 1fr)); margin-bottom: 14px; }
 .pictures { grid-template-columns: repeat(auto-fit, minmax(min(420px, 100%), 1fr)); }
+.pictures { grid-auto-flow: dense; }  /* a narrow picture fills the gap before a wide one */
+.wide-picture { grid-column: 1 / -1; }
 .tile, figure, section { background: #fff; border: 1px solid var(--line); border-radius: 10px; }
 .tile { padding: 12px 16px; display: flex; flex-direction: column; }
 .tile span, .tile small { color: var(--soft); font-size: 13px; }
 .tile b { font-size: 23px; line-height: 1.35; font-variant-numeric: tabular-nums; }
 figure { margin: 0; padding: 14px 14px 8px; }
+figure .note { margin: 6px 4px 2px; }
 figcaption { font-weight: 600; margin: 0 4px 6px; }
 img { width: 100%; height: auto; display: block; }
 section { margin-top: 14px; padding: 16px 18px 12px; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: 14px; }
-th { text-align: left; color: var(--soft); font-weight: 500; font-size: 13px; }
+th { text-align: left; white-space: nowrap; color: var(--soft); font-weight: 500; font-size: 13px; }
 th, td { padding: 5px 12px 5px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 tr:last-child td { border-bottom: 0; }
 .numbers th:not(:first-child), .numbers td:not(:first-child) { text-align: right;

@@ -1,21 +1,26 @@
-"""The report's pictures: curves over steps, one colour a trial, as PNG."""
+"""The report's pictures: curves over steps, one colour a trial."""
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, MaxNLocator, ScalarFormatter
+from matplotlib.ticker import MaxNLocator
 
-# Wong, "Points of view: Color blindness", Nature Methods 8 (2011), darkened for lines on white.
-COLOURS = ("#0f62a8", "#d55e00", "#00805e", "#b3477d", "#8a6d00", "#2a93c9", "#5b4bb7", "#555555")
-FADED = "#c3c9d2"
-INK = "#1f2733"
-SOFT_INK = "#667085"
-GRID = "#e6e9ee"
+from det_files.local.canvas import (
+    BEST,
+    COLOURS,
+    FADED,
+    INK,
+    dress,
+    format_values,
+    legend_above,
+    mark_best,
+    new_figure,
+    usual_curves_range,
+)
+
 SMOOTHED_FROM_POINTS = 80
 MARKED_UP_TO_POINTS = 40
 
@@ -51,8 +56,9 @@ def draw_curves(
     smoothed: bool = False,
     best_point: tuple[int, float] | None = None,
     from_zero: bool = False,
-) -> bytes:
-    """Returns a PNG of the curves over completed steps.
+    smaller_is_better: bool | None = None,
+) -> Figure:
+    """Returns the curves over completed steps; more than there are colours are faint but the best.
 
     Args:
         curves: At least one; those with `is_best` are drawn over the others.
@@ -60,81 +66,61 @@ def draw_curves(
         smoothed: Draw long curves faintly and their moving average over them.
         best_point: (steps, value) to mark as the best.
         from_zero: Let the vertical axis start at zero.
+        smaller_is_better: Of many curves leave far worse ones outside; None where none are worse.
     """
-    figure = Figure(figsize=(6.0, 3.4), dpi=160, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure()
     axes = figure.add_subplot()
     crowded = len(curves) > len(COLOURS)
     for index, curve in enumerate(curves):
-        faded = crowded and not curve.is_best
-        colour = FADED if faded else COLOURS[index % len(COLOURS)]
-        _draw_curve(axes, curve, colour, smoothed)
+        in_crowd = BEST if curve.is_best else FADED
+        colour = in_crowd if crowded else COLOURS[index % len(COLOURS)]
+        _draw_curve(axes, curve, colour, smoothed, crowded)
     if best_point is not None:
-        _mark_best(axes, best_point)
-    _dress(axes, value_label, curves)
+        mark_best(axes, best_point)
+    dress(axes, "steps completed", value_label)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
+    format_values(axes, [value for curve in curves for value in curve.values])
+    if crowded and smaller_is_better is not None:
+        _leave_out_far_curves(axes, curves, smaller_is_better)
     if from_zero:
         axes.set_ylim(bottom=0)
-    if len(curves) > 1 and not crowded:
+    if crowded:
+        _name_crowd(axes, curves)
+    elif len(curves) > 1:
         axes.legend(frameon=False, fontsize=9, labelcolor=INK)
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png")
-    return stream.getvalue()
+    return figure
 
 
-def _draw_curve(axes: Any, curve: Curve, colour: str, smoothed: bool) -> None:
+def _draw_curve(axes: Any, curve: Curve, colour: str, smoothed: bool, crowded: bool) -> None:
     points = len(curve.steps)
     style: dict[str, Any] = {"color": colour, "zorder": 3.0 if curve.is_best else 2.0}
-    values = curve.values
+    values, plain = curve.values, crowded and not curve.is_best
     if smoothed and points >= SMOOTHED_FROM_POINTS:
-        axes.plot(curve.steps, values, **style, linewidth=0.8, alpha=0.3)
+        if not plain:
+            axes.plot(curve.steps, values, **style, linewidth=0.8, alpha=0.3)
         values = smooth(values, points // 40)
-    elif points <= MARKED_UP_TO_POINTS:
+    elif points == 1 or (points <= MARKED_UP_TO_POINTS and not plain):
         style |= {"marker": "o", "markersize": 3.5}
+    label = curve.label
+    if crowded:  # a legend of all would hide them; one that starts with "_" is left out of it
+        label = f"{label} (best)" if curve.is_best else f"_{label}"
+    axes.plot(curve.steps, values, **style, linewidth=2.0 if curve.is_best else 1.1, label=label)
+
+
+def _leave_out_far_curves(axes: Any, curves: Sequence[Curve], smaller_is_better: bool) -> None:
+    """Ends the vertical axis on its worse side where the curves with usual ends do."""
+    low, high = usual_curves_range([curve.values for curve in curves], smaller_is_better)
+    everything = [value for curve in curves for value in curve.values]
+    room = high - low  # below or above the better end there may stand the best value
+    if smaller_is_better and high < max(everything):
+        axes.set_ylim(low - 0.16 * room, high + 0.06 * room)
+    elif not smaller_is_better and low > min(everything):
+        axes.set_ylim(low - 0.06 * room, high + 0.16 * room)
+
+
+def _name_crowd(axes: Any, curves: Sequence[Curve]) -> None:
+    others = sum(not curve.is_best for curve in curves)
     axes.plot(
-        curve.steps, values, **style, linewidth=2.0 if curve.is_best else 1.1, label=curve.label
+        [], [], color=FADED, label=f"{others} {'others' if others < len(curves) else 'trials'}"
     )
-
-
-def _mark_best(axes: Any, best_point: tuple[int, float]) -> None:
-    axes.plot(*best_point, marker="o", markersize=9, markerfacecolor="none", color=INK, zorder=5)
-    # To the middle sideways, so that the text stays inside the picture; away from it up or down,
-    # so that it stays off the curve, which comes from there.
-    axes.margins(y=0.2)
-    on_right = best_point[0] > sum(axes.get_xlim()) / 2
-    below = best_point[1] < sum(axes.get_ylim()) / 2
-    axes.annotate(
-        f"best {best_point[1]:.4g}",
-        best_point,
-        xytext=(-8 if on_right else 8, -17 if below else 9),
-        textcoords="offset points",
-        ha="right" if on_right else "left",
-        fontsize=9.5,
-        color=INK,
-        zorder=6,
-        bbox={
-            "boxstyle": "round,pad=0.15",
-            "facecolor": "white",
-            "edgecolor": "none",
-            "alpha": 0.8,
-        },
-    )
-
-
-def _dress(axes: Any, value_label: str, curves: Sequence[Curve]) -> None:
-    axes.set_xlabel("steps completed", fontsize=9.5, color=SOFT_INK)
-    axes.set_ylabel(value_label, fontsize=9.5, color=SOFT_INK)
-    axes.tick_params(labelsize=9.5, colors=SOFT_INK, length=0)
-    axes.grid(True, color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side == "bottom")
-        spine.set_color(GRID)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
-    largest = max((abs(value) for curve in curves for value in curve.values), default=1.0)
-    if largest >= 10_000:
-        axes.yaxis.set_major_formatter(EngFormatter(sep=""))
-    else:
-        formatter = ScalarFormatter(useOffset=False)
-        formatter.set_powerlimits((-3, 5))
-        axes.yaxis.set_major_formatter(formatter)
-        axes.yaxis.get_offset_text().set(size=9.5, color=SOFT_INK)
+    legend_above(axes, 2)

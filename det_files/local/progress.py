@@ -26,6 +26,7 @@ class Progress:
     tokens_per_second: float | None = None
     fraction: float | None = None
     samples: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=WINDOW_ROWS))
+    validations: list[Row] = field(default_factory=list)
 
     def update(self, row: Row) -> None:
         """Takes in one training row."""
@@ -127,15 +128,35 @@ def new_warnings(lines: list[str], seen: set[str]) -> list[str]:
 class TrialMonitor:
     """Shows on the terminal what one attempt at a trial writes into its directory."""
 
-    def __init__(self, terminal: Terminal, number: int, directory: Path, max_steps: int | None):
+    def __init__(
+        self,
+        terminal: Terminal,
+        number: int,
+        directory: Path,
+        max_steps: int | None,
+        warnings: set[str] | None = None,
+        quiet: bool = False,
+    ):
+        """Starts at the present end of the trial's files.
+
+        Args:
+            terminal: Where to show it.
+            number: The trial's.
+            directory: The trial's.
+            max_steps: The number of steps, where it is known beforehand.
+            warnings: Those already shown, to which the trial's are added; the trials of a search
+                share them, for they mostly warn of the same.
+            quiet: Show warnings only; a search's table shows `progress` for all its trials.
+        """
+        self.progress = Progress(max_steps)
+        self._quiet = quiet
         self._terminal = terminal
         self._number = number
         self._log = directory / "log.txt"
         self._log_offset = self._log.stat().st_size if self._log.exists() else 0
         metrics = directory / "metrics.jsonl"
         self._rows = RowTail(metrics, metrics.stat().st_size if metrics.exists() else 0)
-        self._progress = Progress(max_steps)
-        self._warnings: set[str] = set()
+        self._warnings = set() if warnings is None else warnings
         self._started = time.time()
         self._shown_at = 0.0
         self._unshown = False
@@ -150,16 +171,19 @@ class TrialMonitor:
         self._show_warnings()
         for row in self._rows.poll():
             if row.group == TRAINING:
-                self._progress.update(row)
+                self.progress.update(row)
                 self._unshown = True
-            else:
+                continue
+            self.progress.validations.append(row)
+            if not self._quiet:
                 self.finish()  # the step that was evaluated comes first
                 self._terminal.note(validation_line(self._number, row))
-        self._show_progress()
+        if not self._quiet:
+            self._show_progress()
 
     def finish(self) -> None:
         """Shows the last progress if that has not been shown yet."""
-        if self._unshown:
+        if self._unshown and not self._quiet:
             self._shown_at = 0.0
             self._show_progress()
 
@@ -168,12 +192,12 @@ class TrialMonitor:
         if self._terminal.interactive:
             if now - self._shown_at < REDRAW_INTERVAL_S:
                 return
-            line = self._progress.line(self._number, now)
-            if self._progress.steps == 0:
+            line = self.progress.line(self._number, now)
+            if self.progress.steps == 0:
                 line = f"trial {self._number}  starting  {duration(now - self._started)}"
             self._terminal.progress(line)
         elif self._unshown and now - self._shown_at >= PLAIN_INTERVAL_S:
-            self._terminal.progress(self._progress.line(self._number, now))
+            self._terminal.progress(self.progress.line(self._number, now))
         else:
             return
         self._shown_at, self._unshown = now, False

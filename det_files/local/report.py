@@ -1,16 +1,34 @@
 """report.html: one self-contained page about a run, from summary.json and the trials' metrics."""
 
-import base64
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from html import escape
 from statistics import median
 from typing import Any
 
-from det_files.local.metrics import TRAINING, VALIDATION, Row, read_rows, series
-from det_files.local.page import DASH, PAGE, chip, note, number, section, setting, table, tile
-from det_files.local.pictures import Curve, draw_curves
+from det_files.local.curve_page import curve_figures
+from det_files.local.metrics import TRAINING, Row, read_rows, series
+from det_files.local.page import (
+    DASH,
+    PAGE,
+    chip,
+    note,
+    number,
+    section,
+    setting,
+    table,
+    tile,
+)
 from det_files.local.progress import duration
 from det_files.local.run_directory import RunDirectory, write_atomically
+from det_files.local.search_page import (
+    rows_of_summary,
+    search_facts,
+    search_figures,
+    search_table,
+    search_tiles,
+)
+from det_files.local.search_rows import searched_names
 from det_files.local.summary import without_secrets
 
 Entry = dict[str, Any]
@@ -25,7 +43,8 @@ def write_report(run: RunDirectory) -> None:
     """
     summary = without_secrets(run.read_summary())
     rows = {
-        trial["trial"]: read_rows(run.trial_directory(trial["trial"]) / "metrics.jsonl")
+        # Not run.trial_directory(): it would make one for a trial that has yet to start.
+        trial["trial"]: read_rows(run.path / "trials" / str(trial["trial"]) / "metrics.jsonl")
         for trial in summary["trials"]
     }
     write_atomically(run.report_file, render_report(summary, rows, str(run.path)))
@@ -39,23 +58,34 @@ def render_report(summary: Entry, rows: Mapping[int, Sequence[Row]], run_path: s
         rows: The standing rows of each trial, by its number.
         run_path: Where the run lies.
     """
-    trials: list[Entry] = summary["trials"]
-    best = next((t for t in trials if t["trial"] == summary["best_trial"]), trials[0])
-    varied = varied_hyperparameters(trials)
-    sections = [
-        _tiles(summary, best, rows[best["trial"]]),
-        _pictures(summary, rows),
-        _trials_table(summary, varied) if len(trials) > 1 else "",
-        _metrics_table(summary, best),
-        _hyperparameters_table(best, varied),
-        _run_table(summary, run_path),
-    ]
+    states = Counter(trial["state"] for trial in summary["trials"])
+    chips = [chip(s, f"{n} {s.lower()}" if "search" in summary else "") for s, n in states.items()]
     return PAGE.substitute(
         title=escape(str(summary["experiment"])),
         run=escape(run_path),
-        chips=" ".join(chip(state) for state in dict.fromkeys(t["state"] for t in trials)),
-        body="\n".join(part for part in sections if part),
+        chips=" ".join(chips),
+        body="\n".join(part for part in _sections(summary, rows, run_path) if part),
     )
+
+
+def _sections(summary: Entry, rows: Mapping[int, Sequence[Row]], run_path: str) -> list[str]:
+    trials: list[Entry] = summary["trials"]
+    if not trials:
+        return [section("Trials", note("None has started.")), _run_table(summary, run_path)]
+    best = next((t for t in trials if t["trial"] == summary["best_trial"]), trials[0])
+    if "search" in summary:
+        varied = searched_names(rows_of_summary(summary))
+        head = [search_tiles(summary, rows), _pictures(summary, rows), search_table(summary)]
+    else:
+        varied = varied_hyperparameters(trials)
+        head = [_tiles(summary, best, rows[best["trial"]]), _pictures(summary, rows)]
+        head += [_trials_table(summary, varied)] if len(trials) > 1 else []
+    return [
+        *head,
+        _metrics_table(summary, best),
+        _hyperparameters_table(summary, best, varied),
+        _run_table(summary, run_path),
+    ]
 
 
 def _tiles(summary: Entry, best: Entry, rows: Sequence[Row]) -> str:
@@ -78,55 +108,11 @@ def _tiles(summary: Entry, best: Entry, rows: Sequence[Row]) -> str:
     return f'<div class="tiles">{"".join(tiles)}</div>'
 
 
-def picture_plan(metric: str) -> list[tuple[str, str, str, str]]:
-    """Returns the pictures as (title, group, metric, axis label)."""
-    plan = [
-        ("Training loss", TRAINING, "loss", "loss (nats per token)"),
-        ("Evaluation loss", VALIDATION, "eval_loss", "loss (nats per token)"),
-        ("Learning rate", TRAINING, "learning_rate", "learning rate"),
-        ("Throughput", TRAINING, "tokens_per_second", "tokens per second"),
-    ]
-    if metric not in {name for _, _, name, _ in plan}:
-        plan.insert(2, (metric, VALIDATION, metric, metric))
-    return plan
-
-
 def _pictures(summary: Entry, rows: Mapping[int, Sequence[Row]]) -> str:
-    figures, missing = [], []
-    for title, group, name, label in picture_plan(summary["searcher"]["metric"]):
-        curves = [
-            Curve(f"trial {trial}", steps, values, trial == summary["best_trial"])
-            for trial, of_trial in rows.items()
-            for steps, values in [series(of_trial, group, name)]
-            if steps
-        ]
-        if not curves:
-            missing.append(title[0].lower() + title[1:])
-            continue
-        picture = draw_curves(
-            curves,
-            label,
-            smoothed=name == "loss",
-            best_point=_best_point(summary) if name == summary["searcher"]["metric"] else None,
-            from_zero=name == "tokens_per_second",
-        )
-        figures.append(_figure(title, picture))
+    of_search = search_figures(summary, rows) if "search" in summary else []
+    curves, missing = curve_figures(summary, rows)
     remark = note(f"Not reported in this run: {', '.join(missing)}.") if missing else ""
-    return f'<div class="pictures">{"".join(figures)}</div>{remark}'
-
-
-def _best_point(summary: Entry) -> tuple[int, float] | None:
-    best = {t["trial"]: t["best"] for t in summary["trials"]}.get(summary["best_trial"], {})
-    value = best.get(summary["searcher"]["metric"])
-    return None if value is None else (best["steps_completed"], value)
-
-
-def _figure(title: str, picture: bytes) -> str:
-    data = base64.b64encode(picture).decode()
-    return (
-        f"<figure><figcaption>{escape(title)}</figcaption>"
-        f'<img alt="{escape(title)} over steps" src="data:image/png;base64,{data}"></figure>'
-    )
+    return f'<div class="pictures">{"".join([*of_search, *curves])}</div>{remark}'
 
 
 def _trials_table(summary: Entry, varied: Sequence[str]) -> str:
@@ -162,9 +148,7 @@ def _rank(trial: Entry, searcher: Entry) -> tuple[bool, float]:
 
 def _metrics_table(summary: Entry, trial: Entry) -> str:
     final, best, searcher = trial["final"], trial["best"], summary["searcher"]
-    title = (
-        "Metrics" if len(summary["trials"]) == 1 else f"Metrics of trial {trial['trial']} (best)"
-    )
+    title = "Metrics" if len(summary["trials"]) == 1 else f"Metrics of {_named(summary, trial)}"
     if not final:
         return section(title, note("No metrics were reported."))
     of_searcher = searcher["metric"]
@@ -179,12 +163,16 @@ def _metrics_table(summary: Entry, trial: Entry) -> str:
     return section(title, table(head, rows) + note(f"{of_searcher}: {direction} is better."))
 
 
-def _hyperparameters_table(trial: Entry, varied: Sequence[str]) -> str:
+def _named(summary: Entry, trial: Entry) -> str:
+    return f"trial {trial['trial']}" + " (best)" * (trial["trial"] == summary["best_trial"])
+
+
+def _hyperparameters_table(summary: Entry, trial: Entry, varied: Sequence[str]) -> str:
     flat = flatten(trial["hparams"])
     if not flat:
         return ""
     body = [([escape(k), escape(setting(value))], k in varied) for k, value in flat.items()]
-    of_trial = f" of trial {trial['trial']} (best)" if varied else ""
+    of_trial = f" of {_named(summary, trial)}" if varied else ""
     return section("Hyperparameters" + of_trial, table([], body, "names"))
 
 
@@ -196,6 +184,7 @@ def _run_table(summary: Entry, run_path: str) -> str:
         *(("Resumed by", command) for command in summary.get("resumed_by", [])),
         ("Run directory", run_path),
         ("Searcher", summary["searcher"]["name"]),
+        *(search_facts(summary) if "search" in summary else ()),
         ("Slots", f"{summary.get('slots', DASH)} {device}"),
         ("Started", summary.get("started")),
         ("Ended", summary.get("ended")),
@@ -203,6 +192,7 @@ def _run_table(summary: Entry, run_path: str) -> str:
             (f"Latest checkpoint, trial {t['trial']}", t["latest_checkpoint"])
             for t in summary["trials"]
             if t.get("latest_checkpoint")
+            if "search" not in summary or t["trial"] == summary["best_trial"]
         ),
         ("Versions", ", ".join(versions)),
     ]

@@ -1,4 +1,4 @@
-"""What people see: notes and one progress line on stderr, results on stdout.
+"""What people see: notes and the lines of progress on stderr, results on stdout.
 
 stdout keeps to the outcome, so that `$(… | tail -1)` gives the run directory while the progress is
 still seen. A terminal that has gone away (a closed window, `| head`) must not end a training run:
@@ -8,16 +8,18 @@ failing writes are dropped.
 import shlex
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
 ERASE_LINE = "\r\x1b[K"
+ERASE_BELOW = "\x1b[J"
 
 
 class Terminal:
     """The two output streams, and the directory that the people before them are in.
 
-    `interactive` says whether a line can be rewritten in place.
+    `interactive` says whether lines can be rewritten in place.
     """
 
     def __init__(self, notes: TextIO | None = None, results: TextIO | None = None):
@@ -25,7 +27,7 @@ class Terminal:
         self._results = results or sys.stdout
         self.directory = Path.cwd()  # kept: a resumed run goes back to where it was started
         self.interactive = self._notes.isatty()
-        self._line_shown = False
+        self._shown: list[str] = []  # the lines of progress; the cursor stands behind the last
 
     def note(self, text: str) -> None:
         """Shows a line that stays."""
@@ -36,13 +38,36 @@ class Terminal:
         if not self.interactive:
             self.note(text)
             return
-        width = shutil.get_terminal_size().columns - 1
-        self._write(self._notes, ERASE_LINE + text[:width])
-        self._line_shown = True
+        self.progress_lines([text])
+
+    def progress_lines(self, lines: Sequence[str]) -> None:
+        """Shows several lines of progress in place of the last ones; only on a terminal.
+
+        Elsewhere nothing is shown: a table that is repeated fills a log and tells little.
+        """
+        if not self.interactive:
+            return
+        width, height = self.size
+        text = self._to_first_line() if lines else self._erase()
+        # What scrolls out of the window at its top, or wraps, cannot be rewritten.
+        self._shown = [line[:width] for line in lines[:height]]
+        text += "\n".join(ERASE_LINE + line for line in self._shown)
+        self._write(self._notes, text)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """The (characters, lines) that the progress may take up."""
+        size = shutil.get_terminal_size()
+        return max(1, size.columns - 1), max(1, size.lines - 1)
+
+    @property
+    def result_width(self) -> int | None:
+        """The characters in a line of results; None where nobody wraps them (a pipe, a file)."""
+        return self.size[0] if self._results.isatty() else None
 
     def result(self, text: str) -> None:
         """Writes a line of the outcome to stdout."""
-        if self._line_shown:
+        if self._shown:
             self._write(self._notes, self._erase())
         self._write(self._results, text + "\n")
 
@@ -61,9 +86,21 @@ class Terminal:
         return shlex.join([python, "-m", "det_files.local", *words])
 
     def _erase(self) -> str:
-        erase = ERASE_LINE if self._line_shown else ""
-        self._line_shown = False
+        if not self._shown:
+            return ""
+        erase = self._to_first_line() or ERASE_LINE
+        self._shown = []
         return erase
+
+    def _to_first_line(self) -> str:
+        """Returns what puts the cursor before the lines shown and erases them.
+
+        A single line needs no more than what rewrites it. Lines that have been wrapped since, by a
+        window made narrower, count as often as they now take up a row.
+        """
+        columns = self.size[0] + 1
+        rows = sum(max(1, -(-len(line) // columns)) for line in self._shown)
+        return f"\r\x1b[{rows - 1}A{ERASE_BELOW}" if rows > 1 else ""
 
     @staticmethod
     def _write(stream: TextIO, text: str) -> None:

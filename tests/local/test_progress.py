@@ -147,3 +147,18 @@ def test_a_flood_of_warnings_is_cut(tmp_path: Path) -> None:
     lines = trial.shown.getvalue().splitlines()
     assert len(lines) == DISTINCT_WARNINGS + 1
     assert lines[-1] == "trial 1  further warnings are in its log"
+
+
+def test_a_quiet_monitor_gathers_and_shows_warnings_only(tmp_path: Path) -> None:
+    trial, seen = Trial(tmp_path), set[str]()
+    terminal = Terminal(trial.shown, io.StringIO())
+    monitors = [TrialMonitor(terminal, n, tmp_path, 10, seen, quiet=True) for n in (1, 2)]
+    trial.report("training", 4, loss=1.0)
+    trial.report("validation", 4, eval_loss=2.0)
+    (tmp_path / "log.txt").write_text("[rank=0] WARNING: slow\n")
+    for monitor in monitors:
+        monitor.poll()
+        monitor.finish()
+        assert monitor.progress.steps == 4
+        assert [row.number("eval_loss") for row in monitor.progress.validations] == [2.0]
+    assert trial.shown.getvalue() == "trial 1  WARNING: slow\n"  # trial 2's is no news
