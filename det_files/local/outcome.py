@@ -7,6 +7,7 @@ from det_files.local.progress import duration
 from det_files.local.run_directory import RunDirectory
 from det_files.local.search_rows import row_of
 from det_files.local.search_table import best_line, final_lines
+from det_files.local.searches import is_over
 from det_files.local.summary import State
 from det_files.local.terminal import Terminal
 from det_files.trial_files import CONFIG_ERROR_FILE
@@ -52,8 +53,7 @@ def can_go_on(summary: dict[str, Any], run: RunDirectory) -> bool:
     trials = summary.get("trials", [])
     if "search" not in summary:
         return any(is_resumable(trial, run) for trial in trials)
-    ended = [trial for trial in trials if trial["state"] in (State.COMPLETED, State.ERROR)]
-    return len(ended) < max(len(trials), summary["search"].get("max_trials") or 0)
+    return not is_over(trials, summary["search"])
 
 
 def is_resumable(trial: dict[str, Any], run: RunDirectory) -> bool:

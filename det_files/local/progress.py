@@ -163,6 +163,8 @@ class TrialMonitor:
 
     def began(self, where: str) -> None:
         """Says what the attempt runs on and where it begins."""
+        if self._quiet:
+            return
         log = self._terminal.path(self._log)
         self._terminal.note(f"trial {self._number}: {where}; log: {log}")
 

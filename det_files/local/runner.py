@@ -10,6 +10,8 @@ from det_files.local.best_experiment import write_best_experiment
 from det_files.local.progress import TrialMonitor
 from det_files.local.resources import Resources
 from det_files.local.run_directory import RunDirectory
+from det_files.local.search_display import SearchDisplay
+from det_files.local.search_rows import live_row, row_of
 from det_files.local.searches import Search
 from det_files.local.stop_requests import StopRequests
 from det_files.local.summary import State, Trial, now, update_summary
@@ -58,6 +60,14 @@ class Runner:
         self._stops = stops
         self._active: list[TrialRun] = []
         self._gave_up = False
+        self._summary: dict[str, Any] = {}
+        self._warnings: set[str] = set()  # those that were shown, of all trials
+        described = search.describe()
+        self._display = (
+            SearchDisplay(terminal, facts["searcher"], described.get("time_metric", "batches"))
+            if described is not None
+            else None
+        )
         self._began = time.monotonic()
         self._wall_before = float(run.read_summary().get("wall_seconds", 0.0))
 
@@ -74,6 +84,7 @@ class Runner:
                 for running in list(self._active):
                     if not running.poll():
                         self._end(running)
+                self._show()
         finally:
             for running in self._active:  # an exception of ours: nothing is left behind
                 running.kill()
@@ -106,7 +117,14 @@ class Runner:
             experiment,
             self._resources,
             self._run,
-            lambda: TrialMonitor(self._terminal, trial.number, trial.directory, max_steps),
+            lambda: TrialMonitor(
+                self._terminal,
+                trial.number,
+                trial.directory,
+                max_steps,
+                warnings=self._warnings,
+                quiet=self._display is not None,
+            ),
             self._terminal,
             self._stops,
             decide=lambda row: self._search.validated(trial, row),
@@ -124,6 +142,20 @@ class Runner:
         if running.hit_config_error and len(failed) == len(trials):
             self._gave_up |= len(failed) >= CONFIG_ERRORS_THAT_END
         self._write_summary(ended=None if self._active else now())
+
+    def _show(self) -> None:
+        """Shows how a search stands: as last summed up, and what its running trials say now."""
+        if self._display is None:
+            return
+        searcher = self._facts["searcher"]
+        live = {run.trial.number: run.monitor for run in self._active}
+        rows = []
+        for entry in self._summary["trials"]:
+            row, monitor = row_of(entry, searcher["metric"]), live.get(entry["trial"])
+            if monitor is not None:
+                row = live_row(row, monitor.progress, searcher, time.time())
+            rows.append(row)
+        self._display.show(rows)
 
     def _exit_code(self) -> int:
         states = [trial.state for trial in self._search.trials()]
@@ -148,3 +180,4 @@ class Runner:
             if name is not None:
                 described["best_experiment"] = name
         self._run.write_summary(summary)
+        self._summary = summary

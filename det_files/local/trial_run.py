@@ -56,7 +56,7 @@ class TrialRun:
         experiment: Experiment,
         resources: Resources,
         run: RunDirectory,
-        monitor: Callable[[], TrialMonitor],
+        make_monitor: Callable[[], TrialMonitor],
         terminal: Terminal,
         stops: StopRequests,
         *,
@@ -71,7 +71,7 @@ class TrialRun:
             experiment: The trial's own, drawn.
             resources: What the trial gets.
             run: The locked run directory.
-            monitor: Makes what follows an attempt and shows its progress.
+            make_monitor: Makes what follows an attempt and shows its progress.
             terminal: Where people are told.
             stops: The requests to stop.
             decide: Told of every validation.
@@ -80,8 +80,9 @@ class TrialRun:
         """
         self.trial = trial
         self.lane = lane
+        self.monitor: TrialMonitor | None = None  # of the present attempt, or the last one
         self._experiment, self._resources, self._run = experiment, resources, run
-        self._make_monitor, self._terminal, self._stops = monitor, terminal, stops
+        self._make_monitor, self._terminal, self._stops = make_monitor, terminal, stops
         self._budget = experiment.max_restarts
         self._decide = decide
         self._decisions = DecisionRecord(trial.directory)
@@ -116,7 +117,7 @@ class TrialRun:
             self.trial.state = State.KILLED
         elif code is None:
             self._pass_on_stop_request()
-            self._monitor.poll()
+            self._followed().poll()
         else:
             self._end_attempt()
             self._after_attempt(code)
@@ -145,7 +146,7 @@ class TrialRun:
         self._kills = failure.count_out_of_memory_kills()
         self._began = time.monotonic()
         self._asked = False
-        self._monitor = self._make_monitor()
+        self.monitor = self._make_monitor()
         resources = self._resources
         env = trial_environment(
             slots=resources.slots,
@@ -160,14 +161,18 @@ class TrialRun:
         )
         with open(log, "a", encoding="utf-8") as file:
             file.write(f"[runner] {now()} {resources}, {self._from_where()}\n")
-        self._monitor.began(f"{resources}, {self._from_where()}")
+        self._followed().began(f"{resources}, {self._from_where()}")
         self._group = ProcessGroup(command, directory, env, self._run.lock_fd)
+
+    def _followed(self) -> TrialMonitor:
+        assert self.monitor is not None
+        return self.monitor
 
     def _end_attempt(self) -> None:
         self.trial.wall_seconds += time.monotonic() - self._began
         self._take_in_validations()
-        self._monitor.poll()
-        self._monitor.finish()
+        self._followed().poll()
+        self._followed().finish()
         self._group = None
 
     def _after_attempt(self, code: int) -> None:
