@@ -25,6 +25,7 @@ def test_adaptive_asha_stops_trials(make_life: MakeLife, experiment: MakeExperim
         searcher=searcher | length | time,
         resources={"slots_per_trial": 2},
         training_arguments__per_device_train_batch_size=2,
+        training_arguments__eval_steps=6,  # the rung at 2 is validated all the same
         training_arguments__learning_rate={
             "type": "categorical",
             "vals": [1e-3, 1e-4, 1e-5, 1e-2],  # drawn: the last, then the third twice
