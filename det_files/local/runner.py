@@ -5,6 +5,7 @@ A trial and the runner talk through files in the trial's directory:
     stop          made by the runner: save a checkpoint and exit with 0
     preempted     made by the trial, once that checkpoint is published
     config_error  made by the trial before it exits on a ConfigError: a restart would not help
+    metadata.json made by the trial: what its next start has to know (see oom_backoff.py)
 """
 
 import time
@@ -28,6 +29,7 @@ from det_files.local.run_directory import RunDirectory, latest_checkpoint
 from det_files.local.stop_requests import StopRequests
 from det_files.local.summary import State, Trial, now, update_summary
 from det_files.local.terminal import Terminal
+from det_files.oom_backoff import count_backoffs, read_backoff
 from det_files.trial_files import (
     CONFIG_ERROR_FILE,
     METRICS_FILE,
@@ -123,6 +125,7 @@ class Runner:
             if self._stops.count:
                 trial.state = State.STOPPED
                 return 0
+            backoffs = count_backoffs(trial.directory)
             code = self._attempt(trial)
             if code is None:
                 trial.state = State.KILLED
@@ -134,6 +137,10 @@ class Runner:
             if (trial.directory / CONFIG_ERROR_FILE).exists():
                 trial.state = State.ERROR
                 return EXIT_CONFIGURATION
+            if count_backoffs(trial.directory) > backoffs:
+                # No restart is spent: a micro-batch can only be halved so often.
+                self._terminal.note(f"trial {trial.number}: {_with_less_memory(trial)}")
+                continue
             if budget <= 0 or self._stops.count:
                 trial.state = State.ERROR
                 return 1
@@ -155,6 +162,7 @@ class Runner:
         log = trial.directory / "log.txt"
         log_offset = log.stat().st_size if log.exists() else 0
         kills = failure.count_out_of_memory_kills()
+        backoffs = count_backoffs(trial.directory)
         began = time.monotonic()
         monitor = TrialMonitor(self._terminal, trial.number, trial.directory, self._max_steps())
         group = self._start(trial)
@@ -167,7 +175,7 @@ class Runner:
             trial.wall_seconds += time.monotonic() - began
         monitor.poll()
         monitor.finish()
-        if code not in (0, None):
+        if code not in (0, None) and count_backoffs(trial.directory) == backoffs:
             self._show_failure(trial, code, failure.read_log(log, log_offset), kills)
         return code
 
@@ -236,3 +244,10 @@ class Runner:
 def _from_where(trial: Trial) -> str:
     checkpoint = latest_checkpoint(trial.directory)
     return f"from step {checkpoint.steps_completed}" if checkpoint else "from the start"
+
+
+def _with_less_memory(trial: Trial) -> str:
+    backoff = read_backoff(trial.directory)
+    assert backoff is not None
+    changes = backoff.in_force.describe(backoff.configured)
+    return f"out of memory (oom_backoff): restarting {_from_where(trial)} with {changes}"
