@@ -15,6 +15,7 @@ from det_files.models import (
     ModelArguments,
     gguf_conversion_command,
 )
+from det_files.preference.arguments import PreferenceArguments
 from det_files.tuning.arguments import TuningArguments
 
 MODEL = "hyperparameters.model_arguments"
@@ -22,6 +23,8 @@ TUNING = "hyperparameters.tuning_arguments"
 TRAINING = "hyperparameters.training_arguments"
 # torchao's optimizers, which alone round stochastically.
 LOW_BIT = ("adamw_torch_8bit", "adamw_torch_4bit")
+# dpo's losses that are not means over pairs: they sort rows, or average over tokens.
+_OF_MICRO_BATCH = ("aot", "aot_unpaired", "sft")
 
 
 def check_combinations(
@@ -56,6 +59,47 @@ def check_kind(kind: str, data: DataArguments, faults: Faults) -> None:
         for role in sorted(set(source.columns) & set(PREFERENCE_ROLES)):
             where = f"{DATA}.sources[{number}].columns.{role}"
             faults.add(where, "belongs to det_files.run_preference")
+
+
+def check_oom_backoff(
+    training: Mapping[str, Any],
+    deepspeed: Mapping[str, Any] | None,
+    preference: PreferenceArguments | None,
+    faults: Faults,
+    warnings: list[str],
+) -> None:
+    """Notes where a smaller micro-batch would be another training, or cannot be had."""
+    if training.get("oom_backoff") is not True:
+        return
+    where = f"{TRAINING}.oom_backoff"
+    if training.get("auto_find_batch_size"):
+        reason = "changes the global batch, which oom_backoff keeps: give only one of them"
+        faults.add(f"{TRAINING}.auto_find_batch_size", reason)
+    autotuning = (deepspeed or {}).get("autotuning")
+    if isinstance(autotuning, Mapping) and autotuning.get("enabled"):
+        faults.add(where, "not with autotuning, which is to find out what does not fit")
+    if preference is not None and (reason := _not_split(preference)):
+        faults.add(where, f"not with {reason}")
+    sizes = (training.get(f"per_device_{use}_batch_size") for use in ("train", "eval"))
+    one_row = [size == 1 for size in sizes]
+    if one_row[0]:
+        # Not a fault: a search over batch sizes may draw 1.
+        rest = "; only evaluation can back off" if not one_row[1] and preference is None else ""
+        warnings.append(f"{where}: per_device_train_batch_size is 1 already{rest}")
+
+
+def _not_split(preference: PreferenceArguments) -> str:
+    """Why a method's training is another one with smaller micro-batches; empty where it is not."""
+    if preference.method == "kto":
+        return "kto, which compares the rows of a micro-batch with one another"
+    if preference.method == "orpo":
+        return "orpo, whose loss is in part a mean over the tokens of a micro-batch"
+    if preference.method == "grpo":
+        return "grpo: answers are generated for all micro-batches of a step at once"
+    given = preference.options.get("loss_type") or []
+    kinds = [given] if isinstance(given, str) else given
+    found = [kind for kind in kinds if kind in _OF_MICRO_BATCH]
+    return f"loss_type {found[0]}, which is made of a whole micro-batch" if found else ""
 
 
 def _check_source(

@@ -40,6 +40,26 @@ def sync_tree(directory: Path) -> None:
         sync_directory(Path(parent))
 
 
+def write_atomically(path: Path, text: str) -> None:
+    """Writes `text` beside `path` and renames it into place: readers see the old or the new.
+
+    Raises:
+        OSError: If it cannot be written; `path` is then as it was.
+    """
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)  # mkstemp's 0600 would hide it from the machine's other users
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink()
+        raise
+
+
 @contextmanager
 def written_aside(output: Path) -> Iterator[Path]:
     """A directory beside `output` to write to, which becomes `output` when all went well.

@@ -5,6 +5,7 @@ from det_files.autotune.reporting import dsat_reporting_context
 from det_files.cluster.context import open_core
 from det_files.data.dataset import load_data
 from det_files.models import load_model
+from det_files.oom_backoff import OomBackoff
 from det_files.training import build_trainer
 from det_files.training_arguments import make_training_arguments
 from det_files.tuning.methods import apply_tuning
@@ -19,6 +20,8 @@ def fine_tune(kind: str) -> None:
     """
     args = RunArgs.from_cluster_or_cli(kind=kind)
     with open_core(args) as core:
+        backoff = OomBackoff(args, core.context)
+        args = backoff.args
         # TrainingArguments come before the model: they hold the DeepSpeed configuration by which
         # ZeRO-3 partitions weights while they are loaded.
         training_args = make_training_arguments(
@@ -37,5 +40,5 @@ def fine_tune(kind: str) -> None:
             model, args.tuning, tokenizer, training_args.seed, args.float32_adapters
         )
         trainer = build_trainer(args, training_args, model, tokenizer, data, core)
-        with dsat_reporting_context(core.context, args.deepspeed):
+        with dsat_reporting_context(core.context, args.deepspeed), backoff.watching(trainer):
             trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)

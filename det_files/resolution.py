@@ -10,7 +10,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from det_files.args import RunArgs, RunFacts
-from det_files.combinations import check_combinations, check_kind, with_weight_update
+from det_files.combinations import (
+    check_combinations,
+    check_kind,
+    check_oom_backoff,
+    with_weight_update,
+)
 from det_files.data.arguments import DataArguments, longest_output
 from det_files.data.reading import read_data_arguments
 from det_files.deepspeed_config import (
@@ -131,6 +136,7 @@ def resolve(
     deepspeed = _deepspeed(raw, drawn, model, training, facts, context, faults)
     check_combinations(model, tuning, training, deepspeed, faults)
     check_kind(facts.kind, data, faults)
+    check_oom_backoff(training, deepspeed, preference, faults, warnings)
     if preference is not None:
         check_preference(preference, model, data, tuning, training, facts.slots, faults)
     if faults.found:

@@ -9,6 +9,7 @@ from det_files.autotune.reporting import dsat_reporting_context
 from det_files.cluster.context import open_core
 from det_files.faults import exit_on_config_error
 from det_files.models import CAUSAL, PREFERENCE, REWARD, load_model
+from det_files.oom_backoff import OomBackoff
 from det_files.preference.building import build_preference_trainer
 from det_files.preference.dataset import load_preferences
 from det_files.preference.training_arguments import make_preference_arguments
@@ -20,6 +21,8 @@ def main() -> None:
     assert args.preference is not None
     method = args.preference.method
     with open_core(args) as core:
+        backoff = OomBackoff(args, core.context)
+        args = backoff.args
         # Before the model, as in fine_tuning.py.
         training_args = make_preference_arguments(args, core.output_dir, core.on_cpu)
         kind = REWARD if method == "reward" else CAUSAL
@@ -33,7 +36,7 @@ def main() -> None:
             model, args.tuning, tokenizer, training_args.seed, args.float32_adapters
         )
         trainer = build_preference_trainer(args, training_args, model, tokenizer, data, core)
-        with dsat_reporting_context(core.context, args.deepspeed):
+        with dsat_reporting_context(core.context, args.deepspeed), backoff.watching(trainer):
             trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
 
 

@@ -12,7 +12,7 @@ from det_files.faults import ConfigError, Fault, Faults
 from det_files.models import CAUSAL, SEQ2SEQ
 from det_files.quantization import REQUIREMENT as BITSANDBYTES
 from det_files.schema import check_mapping
-from det_files.training_fields import GENERATING, training_fields
+from det_files.training_fields import GENERATING, OWN, training_fields
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
@@ -34,6 +34,7 @@ DEFAULTS: dict[str, Any] = {
     # Kernels of Liger where use_liger_kernel asks for them; the loss is exact and chunked already.
     "liger_kernel_config": {"fused_linear_cross_entropy": False, "cross_entropy": False},
     "include_for_metrics": [],
+    "oom_backoff": False,
 }
 # Values that would be ignored, or break what every run promises.
 _REFUSED: dict[str, tuple[Any, str]] = {
@@ -204,7 +205,7 @@ def make_training_arguments(
     arguments_class = configuration or (
         transformers.Seq2SeqTrainingArguments if kind == SEQ2SEQ else transformers.TrainingArguments
     )
-    options = {k: v for k, v in values.items() if k not in ("output_dir", "deepspeed")}
+    options = {k: v for k, v in values.items() if k not in ("output_dir", "deepspeed", *OWN)}
     _check_packages(values, on_cpu)
     if on_cpu:
         options |= {"use_cpu": True, "dataloader_pin_memory": False}

@@ -43,6 +43,8 @@ _MINIMUM = {
     "generation_num_beams": 1,
 }
 GENERATING = ("predict_with_generate", "generation_max_length", "generation_num_beams")
+# Fields of ours among those of transformers, whose TrainingArguments do not get them.
+OWN = {"oom_backoff": Field("oom_backoff", frozenset({"bool"}))}
 _EXCLUSIVE_MINIMUM = {"num_train_epochs": 0, "logging_steps": 0, "eval_steps": 0, "save_steps": 0}
 
 
@@ -66,7 +68,7 @@ def transformers_version() -> str:
 
 @functools.cache
 def training_fields(kind: str = CAUSAL) -> dict[str, Field]:
-    """Name → Field for every field of the installed TrainingArguments.
+    """Name → Field for every field of the installed TrainingArguments, and our own.
 
     For encoder-decoders, those by which Seq2SeqTrainingArguments lets an evaluation generate, too.
 
@@ -84,7 +86,7 @@ def training_fields(kind: str = CAUSAL) -> dict[str, Field]:
         found |= {name: more[name] for name in GENERATING}
     if "learning_rate" not in found:
         raise RuntimeError(f"transformers {transformers_version()}: no fields in training_args.py")
-    return found
+    return found | OWN
 
 
 def fields_of_class(

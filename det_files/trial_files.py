@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 METRICS_FILE = "metrics.jsonl"
+METADATA_FILE = "metadata.json"  # made by the trial: what its next start has to know
 STOP_FILE = "stop"  # made by the runner: save a checkpoint and exit with 0
 PREEMPTED_FILE = "preempted"  # made by the trial, once that checkpoint is published
 CONFIG_ERROR_FILE = "config_error"  # made by the trial on a ConfigError: a restart would not help

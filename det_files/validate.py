@@ -59,7 +59,7 @@ def find_faults(
     experiment: Experiment, slots: int, context: Path, faults: Faults
 ) -> RunArgs | None:
     """Notes the faults of everything below the top level; warnings go to the experiment's list."""
-    return resolve(
+    args = resolve(
         experiment.hyperparameters,
         experiment.entrypoint.flags,
         experiment_facts(experiment, slots),
@@ -67,6 +67,11 @@ def find_faults(
         faults,
         experiment.warnings,
     )
+    if args is not None and args.training["oom_backoff"] and experiment.max_restarts == 0:
+        where = "hyperparameters.training_arguments.oom_backoff"
+        reason = "a cluster starts no trial again with max_restarts: 0, and none backs off there"
+        experiment.warnings.append(f"{where}: {reason}")
+    return args
 
 
 def context_bytes(context: Path) -> int:

@@ -95,6 +95,22 @@ def stage(number: str) -> str:
             {"model": {"quantization": "nf8"}},
             'quantization: expected one of none, nf4, got "nf8"; did you mean "nf4"?',
         ),
+        (
+            {"training": {"oom_backoff": True, "auto_find_batch_size": True}},
+            "auto_find_batch_size: changes the global batch, which oom_backoff keeps",
+        ),
+        (
+            {
+                "training": {"oom_backoff": True},
+                "deepspeed_config": stage("2"),
+                "overwrite_deepspeed_args": {"autotuning": {"enabled": True}},
+            },
+            "training_arguments.oom_backoff: not with autotuning",
+        ),
+        (
+            {"training": {"oom_backof": True}},
+            'oom_backof: unknown key; did you mean "oom_backoff"?',
+        ),
     ],
 )
 def test_refused(sections: dict[str, Any], message: str) -> None:

@@ -194,6 +194,36 @@ def test_the_predecessors_experiment_is_good_with_one_warning_for_each_old_flag(
     assert args.training.items() >= wanted.items()
 
 
+@pytest.mark.parametrize(
+    ("training", "max_restarts", "warning"),
+    [
+        ({"per_device_train_batch_size": 2}, 1, None),
+        (
+            {"per_device_train_batch_size": 2},
+            0,
+            "a cluster starts no trial again with max_restarts: 0, and none backs off there",
+        ),
+        ({}, 1, "per_device_train_batch_size is 1 already"),
+        (
+            {"per_device_eval_batch_size": 4},
+            1,
+            "per_device_train_batch_size is 1 already; only evaluation can back off",
+        ),
+    ],
+)
+def test_a_back_off_that_cannot_come_is_warned_of(
+    training: dict[str, int], max_restarts: int, warning: str | None, tmp_path: Path
+) -> None:
+    changes = {
+        "max_restarts": max_restarts,
+        "hyperparameters": {"training_arguments": training | {"oom_backoff": True}},
+    }
+    experiment = load_experiment(write(tmp_path, changes))
+    check_experiment(experiment, context=ROOT)
+    where = "hyperparameters.training_arguments.oom_backoff"
+    assert experiment.warnings == ([f"{where}: {warning}"] if warning else [])
+
+
 def test_the_predecessors_deepspeed_file_is_refused_where_it_is_named(
     tmp_path: Path, shared: Path
 ) -> None:

@@ -14,7 +14,8 @@ from typing import Any
 from determined import core
 
 from det_files.cluster.decisions import DecisionRecord
-from det_files.trial_files import METRICS_FILE, end_torn_line
+from det_files.durable import write_atomically
+from det_files.trial_files import METADATA_FILE, METRICS_FILE, end_torn_line
 
 logger = logging.getLogger(__name__)
 
@@ -120,12 +121,16 @@ class MetricReporter:
 
 
 class JsonlTrainContext(core.DummyTrainContext):
-    """A TrainContext off-cluster: metrics become lines of metrics.jsonl, flushed one by one."""
+    """A TrainContext off-cluster: metrics become lines of metrics.jsonl, flushed one by one.
+
+    The trial's metadata, which the master keeps on a cluster, lie beside it in metadata.json.
+    """
 
     def __init__(self, trial_dir: Path, is_chief: bool) -> None:
         super().__init__(tensorboard_path=trial_dir / "tensorboard")
         self.decisions = DecisionRecord(trial_dir)
         self._path = trial_dir / METRICS_FILE
+        self._metadata = trial_dir / METADATA_FILE
         self._progress = 0.0
         if is_chief:
             end_torn_line(self._path)
@@ -146,6 +151,17 @@ class JsonlTrainContext(core.DummyTrainContext):
 
     def report_progress(self, progress: float) -> None:
         self._progress = progress
+
+    def get_metadata(self) -> dict[str, Any] | None:
+        """The metadata last set, by any start of the trial; None where there is none."""
+        if not self._metadata.is_file():
+            return None
+        return dict(json.loads(self._metadata.read_text(encoding="utf-8")))
+
+    def set_metadata(self, metadata: dict[str, Any]) -> dict[str, Any]:
+        """Replaces the metadata in one step; any rank may call this."""
+        write_atomically(self._metadata, json.dumps(metadata, indent=2) + "\n")
+        return metadata
 
     def last_steps(self) -> dict[str, int]:
         """Group → the last step in the file, -1 for none."""

@@ -3,18 +3,19 @@
 experiment.yaml   as it was resolved
 summary.json      see summary.py
 report.html
-trials/<k>/       experiment.yaml, metrics.jsonl, log.txt, tensorboard/, checkpoints/<uuid>/
+trials/<k>/       experiment.yaml, metrics.jsonl, log.txt, tensorboard/, checkpoints/<uuid>/,
+                  metadata.json where the trial has some
 """
 
 import fcntl
 import json
 import os
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from det_files.durable import write_atomically as write_atomically  # others take it from here
 from det_files.faults import ConfigError, Fault
 from det_files.trial_files import directory_name, make_next_directory
 
@@ -123,26 +124,6 @@ class RunDirectory:
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Replaces summary.json in one step; whoever reads sees the old one or the new one."""
         write_atomically(self.summary_file, json.dumps(summary, indent=2, allow_nan=False) + "\n")
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Writes `text` beside `path` and renames it into place.
-
-    Raises:
-        OSError: If it cannot be written; `path` is then as it was.
-    """
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
-    try:
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)  # mkstemp's 0600 would hide it from the machine's other users
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink()
-        raise
 
 
 def whole_checkpoints(trial_directory: Path) -> list[Checkpoint]:

@@ -3,7 +3,7 @@
     {experiment, searcher: {name, metric, smaller_is_better}, best_trial, slots, command,
      directory, started, ended, wall_seconds,
      trials: [{trial, hparams, state, steps_completed, final, best, best_checkpoint,
-               latest_checkpoint, wall_seconds, restarts}]}
+               latest_checkpoint, wall_seconds, restarts, oom_backoffs}]}
 
 A search has more: {search: {max_trials, seed, study, best_experiment, time_metric, brackets:
 [{rungs, trials}]}}, and of each trial {params, bracket, rungs: [{units, value, continues}],
@@ -12,7 +12,8 @@ stopped_at}; brackets and rungs where it stops trials.
 `final` and `best` map metrics to numbers (null: NaN or infinite); `best` is the validation with the
 best searcher metric and names its `steps_completed`. Checkpoints are named by their uuid. Times are
 ISO 8601 in UTC; `wall_seconds` leaves out the time between a stop and its resumption. Keys that
-other tools have added (`evaluation`) are kept.
+other tools have added (`evaluation`) are kept. `oom_backoffs` counts the starts with a smaller
+micro-batch, which are none of `restarts`.
 """
 
 import re
@@ -25,6 +26,7 @@ from typing import Any
 
 from det_files.local.metrics import best_row, final_metrics, numbers, read_rows
 from det_files.local.run_directory import latest_checkpoint, whole_checkpoints
+from det_files.oom_backoff import count_backoffs
 
 
 class State(StrEnum):
@@ -68,6 +70,7 @@ class Trial:
             "latest_checkpoint": latest.uuid if latest else None,
             "wall_seconds": round(self.wall_seconds, 3),
             "restarts": self.restarts,
+            "oom_backoffs": count_backoffs(self.directory),
             **without_secrets(self.search),
         }
 

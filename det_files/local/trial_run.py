@@ -5,6 +5,7 @@ A trial and the runner talk through files in the trial's directory:
     stop             made by the runner: save a checkpoint and exit with 0
     preempted        made by the trial, once that checkpoint is published
     config_error     made by the trial before it exits on a ConfigError: a restart would not help
+    metadata.json    made by the trial: what its next start has to know (see oom_backoff.py)
     decisions.jsonl  made by the runner where its search stops trials: what follows from each
                      validation, for which the trial waits
 """
@@ -31,6 +32,7 @@ from det_files.local.run_directory import RunDirectory, latest_checkpoint
 from det_files.local.stop_requests import StopRequests
 from det_files.local.summary import State, Trial, now
 from det_files.local.terminal import Terminal
+from det_files.oom_backoff import count_backoffs, read_backoff
 from det_files.trial_files import (
     CONFIG_ERROR_FILE,
     METRICS_FILE,
@@ -143,6 +145,7 @@ class TrialRun:
         end_torn_line(directory / METRICS_FILE)
         log = directory / "log.txt"
         self._log_offset = log.stat().st_size if log.exists() else 0
+        self._backoffs = count_backoffs(directory)
         self._kills = failure.count_out_of_memory_kills()
         self._began = time.monotonic()
         self._asked = False
@@ -181,6 +184,14 @@ class TrialRun:
         if code == 0:
             preempted = (trial.directory / PREEMPTED_FILE).exists() and self._stopped_at is None
             trial.state = State.STOPPED if preempted else State.COMPLETED
+            return
+        if count_backoffs(trial.directory) > self._backoffs:
+            # No restart is spent: a micro-batch can only be halved so often.
+            self._terminal.note(f"trial {trial.number}: {self._with_less_memory()}")
+            if self._stops.count:
+                trial.state = State.STOPPED
+            else:
+                self._attempt()
             return
         self._show_failure(code)
         if self.hit_config_error or self._budget <= 0 or self._stops.count:
@@ -238,6 +249,12 @@ class TrialRun:
         if cause:
             note(cause)
         note(f"The whole log: {self._terminal.path(trial.directory / 'log.txt')}")
+
+    def _with_less_memory(self) -> str:
+        backoff = read_backoff(self.trial.directory)
+        assert backoff is not None
+        changes = backoff.in_force.describe(backoff.configured)
+        return f"out of memory (oom_backoff): restarting {self._from_where()} with {changes}"
 
     def _from_where(self) -> str:
         checkpoint = latest_checkpoint(self.trial.directory)

@@ -200,3 +200,10 @@ def test_the_file_tells_what_was_received(tmp_path: Path) -> None:
     with (tmp_path / "metrics.jsonl").open("a") as stream:
         stream.write('{"group": "training", "steps_comp\n')
     assert context.last_steps() == {"training": 3, "validation": 2}
+
+
+def test_metadata_are_the_next_starts_too(tmp_path: Path) -> None:
+    assert JsonlTrainContext(tmp_path, True).get_metadata() is None
+    JsonlTrainContext(tmp_path, False).set_metadata({"a": {"b": 1}})
+    JsonlTrainContext(tmp_path, False).set_metadata({"c": 2})
+    assert JsonlTrainContext(tmp_path, True).get_metadata() == {"c": 2}

@@ -139,6 +139,22 @@ GRPO = {"method": "grpo", "rewards": ["exact_match"]}
             {"searcher": {"name": "single", "metric": "eval_accuracy"}},
             ["searcher.metric: eval_accuracy is not among eval_loss, eval_rewards/chosen"],
         ),
+        (
+            {"method": "kto"},
+            {"training": {"oom_backoff": True}},
+            ["oom_backoff: not with kto, which compares the rows of a micro-batch"],
+        ),
+        (
+            {"method": "orpo"},
+            {"training": {"oom_backoff": True}},
+            ["oom_backoff: not with orpo, whose loss is in part a mean over the tokens"],
+        ),
+        (GRPO, {"training": {"oom_backoff": True}}, ["oom_backoff: not with grpo: answers are"]),
+        (
+            {"loss_type": ["sigmoid", "sft"]},
+            {"training": {"oom_backoff": True}},
+            ["oom_backoff: not with loss_type sft, which is made of a whole micro-batch"],
+        ),
     ],
 )
 def test_faults(preference: dict[str, Any], sections: Any, messages: list[str]) -> None:
@@ -146,6 +162,12 @@ def test_faults(preference: dict[str, Any], sections: Any, messages: list[str]) 
         resolve(preference, **sections)
     for message in messages:
         assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("preference", [{}, {"loss_type": "ipo"}, {"method": "reward"}])
+def test_methods_whose_loss_is_a_mean_over_pairs_may_back_off(preference: dict[str, Any]) -> None:
+    args = resolve(preference, training={"oom_backoff": True})
+    assert args.training["oom_backoff"] is True
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cluster.lives.conftest import TORCH, MakeExperiment, MakeLife, slow_to_evaluate
 from cluster.standin.life import Life
+from conftest import ROOT
 from det_files.cluster.manifest import damage
+from det_files.oom_backoff import Backoff, Batches
 
 
 def kill_before_checkpoint(life: Life, steps: int, times: int) -> None:
@@ -202,3 +206,33 @@ def test_slow_answers_hold_nothing_up_for_good(
     assert life.trial.codes == [0]
     assert life.reports("training") == [1, 2, 3, 4, 5, 6]
     assert life.losses() == losses
+
+
+def test_out_of_memory_on_one_rank_backs_off(
+    make_life: MakeLife,
+    experiment: MakeExperiment,
+    losses: dict[int, float],
+    bare_context: Path,
+    tmp_path: Path,
+) -> None:
+    """Rank 1 of two tells the master; the next start has half of the micro-batch, and no policy
+    has cancelled it."""
+    context = shutil.copytree(bare_context, tmp_path / "context")
+    shutil.copy(ROOT / "tests" / "running_out_of_memory.py", context)
+    life = make_life(agents=[2])
+    config = experiment(
+        entrypoint=TORCH.replace("det_files.run_clm", "running_out_of_memory"),
+        max_restarts=1,
+        resources={"slots_per_trial": 2},
+        environment={"environment_variables": ["OOM_ROWS=1", "OOM_RANK=1", "OOM_STEP=4"]},
+        training_arguments__per_device_train_batch_size=2,
+        training_arguments__oom_backoff=True,
+    )
+    never = {"pattern": r"torch\.(cuda\.)?OutOfMemoryError: ", "action": {"type": "cancel_retries"}}
+    config["log_policies"].append(never)
+    life.create(config, context=context)
+    life.wait_for_end()
+    assert life.trial.codes == [1, 0] and life.trial.restarts == 1
+    assert Backoff.read(life.trial.metadata) == Backoff(Batches(2, 1, 2), Batches(1, 2, 2), 1)
+    assert life.trial.rows("training", "micro_batch_size") == {1: 2, 2: 2, 3: 1, 4: 1, 5: 1, 6: 1}
+    assert life.losses() == pytest.approx(losses, rel=1e-5)

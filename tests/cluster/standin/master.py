@@ -340,6 +340,20 @@ def runner_metadata(master: Master, match: re.Match[str], query: dict[str, str],
     return {}
 
 
+@route("GET", r"/api/v1/runs/(\d+)/metadata")
+def get_metadata(master: Master, match: re.Match[str], query: dict[str, str], body: Any) -> Any:
+    _, trial = master.trial_of(match[1])
+    return {"metadata": trial.metadata}
+
+
+@route("POST", r"/api/v1/runs/(\d+)/metadata")
+def set_metadata(master: Master, match: re.Match[str], query: dict[str, str], body: Any) -> Any:
+    """Replaces them; a Struct of protobuf has no whole numbers."""
+    _, trial = master.trial_of(match[1])
+    trial.metadata = json.loads(json.dumps(body["metadata"]), parse_int=float)
+    return {"metadata": trial.metadata}
+
+
 @route("POST", "/api/v1/checkpoints")
 def checkpoint(master: Master, match: re.Match[str], query: dict[str, str], body: Any) -> Any:
     _, trial, _ = _allocation(master, body["allocationId"])

@@ -65,6 +65,7 @@ class Trial:
     latest_validation: int | None = None
     checkpoints: list[dict[str, Any]] = field(default_factory=list)
     progress: list[float] = field(default_factory=list)
+    metadata: dict[str, Any] = field(default_factory=dict)
     codes: list[int] = field(default_factory=list)  # exit codes, one a run
     log: list[str] = field(default_factory=list)
     changed: threading.Condition = field(default_factory=threading.Condition)
