@@ -26,6 +26,11 @@ AUTO_SECTIONS: dict[str, Any] = {
     "train_batch_size": "auto",
     "train_micro_batch_size_per_gpu": "auto",
 }
+# Batch sizes of the configuration -> the training arguments that say the same.
+BATCH_ARGUMENTS = {
+    "train_micro_batch_size_per_gpu": "per_device_train_batch_size",
+    "gradient_accumulation_steps": "gradient_accumulation_steps",
+}
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,16 @@ def complete(config: Mapping[str, Any]) -> dict[str, Any]:
     return completed
 
 
+def overwritten_batch(overwrite: Mapping[str, Any]) -> dict[str, int]:
+    """Training arguments that `overwrite_deepspeed_args` sets: its batch sizes win over theirs.
+
+    A search over the DeepSpeed configuration writes them there, over a file made for training;
+    Determined's DeepSpeed Autotune (`get_hf_args_with_overwrites`) does the same to flags.
+    """
+    sizes = {BATCH_ARGUMENTS[key]: overwrite.get(key) for key in BATCH_ARGUMENTS}
+    return {k: v for k, v in sizes.items() if isinstance(v, int) and v > 0 and v is not True}
+
+
 def zero_stage(config: Mapping[str, Any] | None) -> int:
     """The ZeRO stage, 0 for none."""
     section = (config or {}).get("zero_optimization")
@@ -157,6 +172,26 @@ def check_deepspeed_config(
             f"{PATH}.gradient_clipping",
             f"{clipping} disagrees with training_arguments.max_grad_norm {max_grad_norm}; "
             'write "auto"',
+        )
+
+
+def check_autotuning(
+    config: Mapping[str, Any], training: Mapping[str, Any], faults: Faults
+) -> None:
+    """Notes a measurement that training would end before; sections of other types are left alone.
+
+    DeepSpeed measures, and ends the run, in the step after `end_profile_step` (default 5).
+    """
+    section = config.get("autotuning")
+    if not isinstance(section, Mapping) or not section.get("enabled"):
+        return
+    if isinstance(info := section.get("model_info"), Mapping) and info.get("profile"):
+        return  # over in the first step
+    end, steps = section.get("end_profile_step", 5), training.get("max_steps", -1)
+    if isinstance(end, int) and isinstance(steps, int) and 0 < steps <= end:
+        faults.add(
+            f"{PATH}.autotuning.end_profile_step",
+            f"DeepSpeed measures in step {end + 1}, and training_arguments.max_steps is {steps}",
         )
 
 

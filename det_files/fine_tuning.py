@@ -1,7 +1,7 @@
 """fine_tune: a trial from its arguments to its last checkpoint, in the order of things."""
 
 from det_files.args import RunArgs
-from det_files.autotune.reporting import dsat_reporting_context
+from det_files.autotune.reporting import dsat_reporting_context, with_results_in
 from det_files.cluster.context import open_core
 from det_files.data.dataset import load_data
 from det_files.models import load_model
@@ -20,7 +20,7 @@ def fine_tune(kind: str) -> None:
     """
     args = RunArgs.from_cluster_or_cli(kind=kind)
     with open_core(args) as core:
-        backoff = OomBackoff(args, core.context)
+        backoff = OomBackoff(with_results_in(args, core.trial_dir), core.context)
         args = backoff.args
         # TrainingArguments come before the model: they hold the DeepSpeed configuration by which
         # ZeRO-3 partitions weights while they are loaded.

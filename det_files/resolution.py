@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from det_files.args import RunArgs, RunFacts
+from det_files.autotune.dsat_names import MODE_KEY, is_dsat
 from det_files.combinations import (
     check_combinations,
     check_kind,
@@ -20,10 +21,12 @@ from det_files.data.arguments import DataArguments, longest_output
 from det_files.data.reading import read_data_arguments
 from det_files.deepspeed_config import (
     BatchSizes,
+    check_autotuning,
     check_deepspeed_config,
     complete,
     load_deepspeed_config,
     merge,
+    overwritten_batch,
 )
 from det_files.deepspeed_optimizer import check_optimizer, check_scheduler
 from det_files.entrypoint import flags_to_hyperparameters
@@ -111,7 +114,7 @@ def resolve(
     from_flags = flags_to_hyperparameters(flags, faults, warnings)
     raw = merge(from_flags, modernise(hyperparameters, warnings))
     for key in raw:
-        if key not in TOP_LEVEL:
+        if key not in TOP_LEVEL and key != MODE_KEY:
             faults.unknown("hyperparameters", str(key), TOP_LEVEL)
     sections = {name: _section(raw, name, faults) for name in TOP_LEVEL[1:]}
     # Once as it stands, for the faults of every value that a search may draw; then one draw of it.
@@ -119,6 +122,7 @@ def resolve(
     rng = random.Random(facts.seed or 0)
     drawn = sample(sections | {"deepspeed_config": raw.get("deepspeed_config")}, rng)
     model, data, tuning, given, preference = _read_sections(drawn, facts.kind, Faults())
+    given |= _overwritten_batch(drawn["overwrite_deepspeed_args"], given, warnings)
     if preference is not None:
         given.setdefault("learning_rate", METHODS[preference.method].learning_rate)
     training = with_defaults(given, model.dtype, faults)
@@ -129,7 +133,7 @@ def resolve(
     output_dir = training.get("output_dir")
     if isinstance(output_dir, str) and (reason := why_not_writable(context / output_dir)):
         faults.add(f"{TRAINING}.output_dir", f"{output_dir}: {reason}")
-    if facts.searcher:
+    if facts.searcher and not is_dsat(hyperparameters, facts.searcher):
         check_searcher(facts.searcher, training, faults, preference)
         if facts.searcher.get("name") == "grid":
             check_grid("hyperparameters", hyperparameters, faults)
@@ -143,6 +147,19 @@ def resolve(
         return None
     training = with_weight_update(training, tuning)
     return RunArgs(facts, model, data, tuning, training, deepspeed, drawn, preference)
+
+
+def _overwritten_batch(
+    overwrite: Mapping[str, Any], given: Mapping[str, Any], warnings: list[str]
+) -> dict[str, int]:
+    found = overwritten_batch(overwrite)
+    for argument, size in found.items():
+        if given.get(argument, size) != size:
+            warnings.append(
+                f"{TRAINING}.{argument}: {size} of overwrite_deepspeed_args holds, not "
+                f"{show(given[argument])}"
+            )
+    return found
 
 
 def _section(raw: Mapping[str, Any], name: str, faults: Faults) -> dict[str, Any]:
@@ -223,6 +240,7 @@ def _deepspeed(
     clip = training.get("max_grad_norm", 1.0)
     for config in configs.values():
         check_deepspeed_config(config, batch, model.dtype, clip, faults)
+        check_autotuning(config, training, faults)
         check_optimizer(config, training, faults)
         check_scheduler(config, training, faults)
     chosen = drawn["deepspeed_config"]

@@ -5,7 +5,7 @@ torchrun --nproc_per_node 2 -m det_files.run_preference --experiment experiments
 """
 
 from det_files.args import RunArgs
-from det_files.autotune.reporting import dsat_reporting_context
+from det_files.autotune.reporting import dsat_reporting_context, with_results_in
 from det_files.cluster.context import open_core
 from det_files.faults import exit_on_config_error
 from det_files.models import CAUSAL, PREFERENCE, REWARD, load_model
@@ -21,7 +21,7 @@ def main() -> None:
     assert args.preference is not None
     method = args.preference.method
     with open_core(args) as core:
-        backoff = OomBackoff(args, core.context)
+        backoff = OomBackoff(with_results_in(args, core.trial_dir), core.context)
         args = backoff.args
         # Before the model, as in fine_tuning.py.
         training_args = make_preference_arguments(args, core.output_dir, core.on_cpu)

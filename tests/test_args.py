@@ -217,6 +217,65 @@ def test_a_literal_with_a_type_reaches_deepspeed() -> None:
     assert args.deepspeed is not None and args.deepspeed["scheduler"] == scheduler
 
 
+@pytest.mark.parametrize("said", [None, 4])
+def test_batch_sizes_of_the_overwrite_are_those_of_training(said: int | None) -> None:
+    """As a search writes them, over a file made for training."""
+    sizes = {"train_micro_batch_size_per_gpu": 2, "gradient_accumulation_steps": 3}
+    changes = STAGE_3 | {"overwrite_deepspeed_args": sizes | {"train_batch_size": 12}}
+    if said is not None:
+        changes["training_arguments"] = {"per_device_train_batch_size": said}
+    args, faults, warnings = resolved(changes, facts=RunFacts(slots=2))
+    assert args is not None and faults == []
+    assert args.training["per_device_train_batch_size"] == 2
+    assert args.training["per_device_eval_batch_size"] == 2
+    assert args.training["gradient_accumulation_steps"] == 3
+    assert warnings == (
+        []
+        if said is None
+        else [
+            "hyperparameters.training_arguments.per_device_train_batch_size: "
+            "2 of overwrite_deepspeed_args holds, not 4"
+        ]
+    )
+    _, faults, _ = resolved(changes, facts=RunFacts(slots=3))
+    (fault,) = faults
+    assert "train_batch_size: 12 disagrees with " in fault and "2 x 3 x 3 = 18" in fault
+
+
+# As `determined.pytorch.dsat` 0.37 sends them, of the profile and of a trial.
+DSAT_PROFILE = {
+    "autotuning": {
+        "enabled": True, "start_profile_step": 3, "end_profile_step": 5,
+        "model_info_path": "model_info.json", "model_info": {"profile": True},
+    },
+    "train_micro_batch_size_per_gpu": 1, "train_batch_size": 1, "gradient_accumulation_steps": 1,
+}  # fmt: skip
+DSAT_TRIAL = {
+    "autotuning": {"enabled": True, "start_profile_step": 3, "end_profile_step": 5},
+    "zero_optimization": {
+        "reduce_bucket_size": 5000000000, "allgather_bucket_size": 1000000, "overlap_comm": True,
+        "reduce_scatter": False, "contiguous_gradients": True, "allgather_partitions": False,
+        "stage": 3,
+    },
+    "train_micro_batch_size_per_gpu": 7, "train_batch_size": 7, "gradient_accumulation_steps": 1,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("overwrite", [DSAT_PROFILE, DSAT_TRIAL])
+def test_a_trial_of_determineds_autotune(overwrite: dict[str, Any]) -> None:
+    changes = STAGE_3 | {"overwrite_deepspeed_args": overwrite, "_use_dsat_mode": True}
+    searcher = {"name": "custom", "metric": "FLOPS_per_gpu", "smaller_is_better": False}
+    args = good(changes, facts=RunFacts(searcher=searcher))
+    assert args.deepspeed is not None
+    assert merge(args.deepspeed, overwrite) == args.deepspeed  # it is all in there
+    micro = overwrite["train_micro_batch_size_per_gpu"]
+    assert args.training["per_device_train_batch_size"] == micro
+    # Without its mark the searcher is one that nobody knows.
+    del changes["_use_dsat_mode"]
+    _, faults, _ = resolved(changes, facts=RunFacts(searcher=searcher))
+    assert any(fault.startswith("searcher.name: ") for fault in faults)
+
+
 @pytest.mark.parametrize(
     ("changes", "reasons"),
     [

@@ -8,6 +8,7 @@ import pytest
 
 from det_files.deepspeed_config import (
     BatchSizes,
+    check_autotuning,
     check_deepspeed_config,
     complete,
     load_deepspeed_config,
@@ -15,6 +16,7 @@ from det_files.deepspeed_config import (
     nvme_needs,
     nvme_paths,
     offload_device,
+    overwritten_batch,
     zero_stage,
 )
 from det_files.faults import ConfigError, Faults
@@ -122,6 +124,45 @@ def test_what_disagrees_with_the_arguments(key: str, right: Any, wrong: Any, rea
     (fault,) = faults_of(STAGE_2 | {key: wrong})
     assert fault.startswith(f"{key}: {wrong} disagrees with ")
     assert fault.endswith(f'{reason}; write "auto"')
+
+
+@pytest.mark.parametrize(
+    ("overwrite", "arguments"),
+    [
+        ({}, {}),
+        ({"train_batch_size": 8}, {}),
+        ({"train_micro_batch_size_per_gpu": 3}, {"per_device_train_batch_size": 3}),
+        ({"gradient_accumulation_steps": 1}, {"gradient_accumulation_steps": 1}),
+        # What stands for a number of the training arguments, or is checked as no number.
+        ({"train_micro_batch_size_per_gpu": "auto", "gradient_accumulation_steps": True}, {}),
+        ({"train_micro_batch_size_per_gpu": 0, "gradient_accumulation_steps": 1.5}, {}),
+    ],
+)
+def test_batch_sizes_that_win_over_training_arguments(
+    overwrite: dict[str, Any], arguments: dict[str, int]
+) -> None:
+    assert overwritten_batch(overwrite) == arguments
+
+
+@pytest.mark.parametrize(
+    ("section", "steps", "refused"),
+    [
+        ({"enabled": True}, 5, True),
+        ({"enabled": True}, 6, False),
+        ({"enabled": True, "end_profile_step": 9}, 9, True),
+        ({"enabled": True, "end_profile_step": 9}, -1, False),  # some number of epochs
+        ({"enabled": False, "end_profile_step": 9}, 1, False),
+        ({"enabled": True, "model_info": {"profile": True}}, 1, False),
+        ("x", 1, False),
+        (None, 1, False),
+    ],
+)
+def test_training_reaches_what_is_to_be_measured(section: Any, steps: int, refused: bool) -> None:
+    faults = Faults()
+    check_autotuning({"autotuning": section}, {"max_steps": steps}, faults)
+    found = [str(fault) for fault in faults.found]
+    reason = f"DeepSpeed measures in step {steps + 1}, and training_arguments.max_steps is {steps}"
+    assert found == ([f"{P}.autotuning.end_profile_step: {reason}"] if refused else [])
 
 
 NVME = {"device": "nvme", "nvme_path": "/nvme"}

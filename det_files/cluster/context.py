@@ -48,12 +48,14 @@ class TrialCore:
     """A determined core Context with the trial's own places beside it.
 
     `latest_checkpoint` is a local directory, checked whole; `output_dir` is where checkpoints are
-    staged before they are uploaded, private to this trial.
+    staged before they are uploaded, private to this trial. `trial_dir` is where off-cluster its
+    results lie, and on a cluster the container's working directory.
     """
 
     context: core.Context
     latest_checkpoint: Path | None
     output_dir: Path
+    trial_dir: Path
     tensorboard_dir: Path
     on_cpu: bool
 
@@ -111,7 +113,7 @@ def _on_cluster(args: RunArgs, context: core.Context, cpu: bool) -> Iterator[Tri
     latest = download_latest(context, base) or _explicit_checkpoint(args)
     staging = make_private(context, "staging", base)
     tensorboard = context.train.get_tensorboard_path()
-    yield TrialCore(context, latest, staging, tensorboard, cpu)
+    yield TrialCore(context, latest, staging, Path.cwd(), tensorboard, cpu)
     context.distributed.allgather(None)
     if context.distributed.local_rank == 0:
         shutil.rmtree(staging, ignore_errors=True)
@@ -138,7 +140,7 @@ def _off_cluster(
             _empty(distributed, staging)
             latest = checkpoint.latest_whole() or _explicit_checkpoint(args)
             tensorboard = trial_dir / "tensorboard"
-            yield TrialCore(context, latest, staging, tensorboard, cpu)
+            yield TrialCore(context, latest, staging, trial_dir, tensorboard, cpu)
             # Everything in it is published by now; after a failure it is left to be looked at.
             _empty(distributed, staging, remake=False)
     except ConfigError as error:

@@ -112,7 +112,7 @@ def test_a_diverged_trial_is_the_worst_and_the_search_goes_on(
 def test_deepspeeds_autotuning_reports_what_it_measured(
     life: Life, experiment: MakeExperiment
 ) -> None:
-    """DeepSpeed ends the run by itself; on 0.37 Determined's own context reports that."""
+    """DeepSpeed ends the run by itself; on 0.37 that completes the searcher's operation."""
     section = {"enabled": True, "start_profile_step": 2, "end_profile_step": 3}
     config = experiment(
         deepspeed_config="ds_configs/ds_config_stage_1.json",
@@ -126,7 +126,7 @@ def test_deepspeeds_autotuning_reports_what_it_measured(
     life.wait_for_end()
     assert life.trial.codes == [0]
     throughput = life.trial.rows("validation", "throughput")
-    assert list(throughput) == [6 if OPERATIONS else 3]
+    assert list(throughput) == [3]
     assert all(value > 0 for value in throughput.values())
     done = ["operation completed", "ack"] if OPERATIONS else []
     assert life.decisions() == ["start", *done]

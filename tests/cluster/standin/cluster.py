@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-import itertools
 import json
-import random
 import re
 import socket
 import tarfile
@@ -20,12 +18,15 @@ from typing import Any
 import yaml
 
 from cluster.standin.container import Container
+from cluster.standin.custom_search import CustomSearch
+from cluster.standin.draws import draws
 from cluster.standin.searchers import (
     Action,
     Close,
     Create,
     Method,
     SearcherFailed,
+    Shutdown,
     Stop,
     ValidateAfter,
     make_method,
@@ -65,11 +66,14 @@ class Cluster:
     def create_experiment(self, text: str, files: list[dict[str, Any]], active: bool) -> Experiment:
         """A new experiment from its YAML, which the master reads as YAML 1.1."""
         config = _with_defaults(yaml.safe_load(text))
-        draws = list(_draws(config))
-        method = make_method(config["searcher"], len(draws), self.operations)
+        drawn = list(draws(config))
+        if self.operations and config["searcher"]["name"] == "custom":
+            method: Method = CustomSearch()
+        else:
+            method = make_method(config["searcher"], len(drawn), self.operations)
         with self.lock:
             identity = len(self.experiments) + 1
-            experiment = Experiment(identity, config, _tar(files), iter(draws), method)
+            experiment = Experiment(identity, config, _tar(files), iter(drawn), method)
             experiment.state = "ACTIVE" if active else "PAUSED"
             self.experiments[identity] = experiment
             self._act(experiment, method.start())
@@ -125,10 +129,19 @@ class Cluster:
 
     # -- searchers --------------------------------------------------------------------------------
 
+    def act(self, experiment: Experiment, actions: list[Action]) -> None:
+        """Does what a search runner has decided."""
+        self._act(experiment, actions)
+        self.schedule()
+        self._finish(experiment)
+
     def _act(self, experiment: Experiment, actions: list[Action]) -> None:
         for action in actions:
             if isinstance(action, Create):
-                self._create_trial(experiment, action.number)
+                self._create_trial(experiment, action)
+                continue
+            if isinstance(action, Shutdown):
+                self._shut_down(experiment, action)
                 continue
             trial = experiment.trials[action.number]
             if isinstance(action, Stop):
@@ -140,12 +153,35 @@ class Cluster:
                 trial.closed = True
                 if trial.state == "ACTIVE" and trial.operation_completed:
                     trial.state = "STOPPING_COMPLETED" if trial.allocation else "COMPLETED"
+                    if trial.state in ENDED:  # it had left before
+                        self._act(experiment, experiment.method.exited(trial.number, False))
             self._changed(trial)
 
-    def _create_trial(self, experiment: Experiment, number: int) -> None:
+    def _shut_down(self, experiment: Experiment, action: Shutdown) -> None:
+        """Trials that still run are asked to stop."""
+        experiment.failure = "the searcher has failed" if action.failure else ""
+        for trial in experiment.trials:
+            if trial.state not in ENDED:
+                trial.state = "STOPPING_COMPLETED" if trial.allocation else "COMPLETED"
+                self.preempt(trial)
+
+    def _finish(self, experiment: Experiment) -> None:
+        """The experiment has ended with its last trial, if no other is to come."""
+        trials, finished = experiment.trials, experiment.method.finished
+        if (
+            experiment.state != "ACTIVE"
+            or not finished
+            or any(t.state not in ENDED for t in trials)
+        ):
+            return
+        failed = bool(experiment.failure) or all(t.state == "ERROR" for t in trials)
+        experiment.state = "ERROR" if failed else "COMPLETED"
+
+    def _create_trial(self, experiment: Experiment, wanted: Create) -> None:
         identity = len(self._trials) + 1
         task = f"{experiment.id}.{uuid.uuid4()}"
-        trial = Trial(identity, number, task, next(experiment.draws), 1000 + identity)
+        hparams = wanted.hparams if wanted.hparams is not None else next(experiment.draws)
+        trial = Trial(identity, wanted.number, task, hparams, 1000 + identity)
         trial.state = experiment.state
         trial.warm_start = experiment.config["searcher"].get("source_checkpoint_uuid")
         experiment.trials.append(trial)
@@ -161,8 +197,10 @@ class Cluster:
 
     def completed_operation(self, experiment: Experiment, trial: Trial, metric: Any) -> None:
         trial.operation_completed = True
-        value = float(metric) if isinstance(metric, int | float) else 0.0
-        self._act(experiment, experiment.method.completed(trial.number, value))
+        try:
+            self._act(experiment, experiment.method.completed(trial.number, metric))
+        except SearcherFailed as error:
+            self.fail(experiment, str(error))
         self.schedule()
 
     # -- slots ------------------------------------------------------------------------------------
@@ -230,7 +268,8 @@ class Cluster:
             "DET_MASTER_PORT": port, "DET_CLUSTER_ID": "standin", "DET_AGENT_ID": f"agent-{agent}",
             "DET_SLOT_IDS": json.dumps(list(range(slots))), "DET_TASK_ID": trial.task,
             "DET_ALLOCATION_ID": allocation.identity, "DET_SESSION_TOKEN": allocation.token,
-            "DET_USER": "determined", "DET_TASK_TYPE": "TRIAL", "DET_USE_TLS": "false",
+            "DET_USER": "determined", "DET_USER_TOKEN": "user-token",
+            "DET_TASK_TYPE": "TRIAL", "DET_USE_TLS": "false",
             "DET_RESOURCES_TYPE": "docker-container", "DET_TRIAL_ID": str(trial.id),
             "DET_EXPERIMENT_ID": str(experiment.id), "DET_TRIAL_RUN_ID": str(trial.runs),
             "DET_TRIAL_SEED": str(trial.seed), "DET_STEPS_COMPLETED": str(steps),
@@ -278,9 +317,7 @@ class Cluster:
                 failed = trial.state == "ERROR"
                 self._act(experiment, experiment.method.exited(trial.number, failed))
             self.schedule()
-            if experiment.state == "ACTIVE" and all(t.state in ENDED for t in experiment.trials):
-                errors = [t for t in experiment.trials if t.state == "ERROR"]
-                experiment.state = "ERROR" if len(errors) == len(experiment.trials) else "COMPLETED"
+            self._finish(experiment)
             self._changed(trial)
 
     def _changed(self, trial: Trial) -> None:
@@ -309,52 +346,6 @@ def _with_defaults(config: dict[str, Any]) -> dict[str, Any]:
     config.setdefault("checkpoint_storage", {"type": "shared_fs", "host_path": "/tmp"})
     config.setdefault("reproducibility", {"experiment_seed": 17})
     return config
-
-
-def _draws(config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Hyperparameters of every trial that the searcher may create."""
-    rng, searcher = random.Random(17), config["searcher"]
-    if searcher["name"] != "grid":
-        for _ in range(searcher.get("max_trials", 1)):
-            yield _draw(config["hyperparameters"], lambda spec: _sample(spec, rng))
-        return
-    axes: list[list[Any]] = []
-
-    def collect(spec: Mapping[str, Any]) -> Any:
-        axes.append(_grid(spec))
-        return None
-
-    _draw(config["hyperparameters"], collect)
-    for point in itertools.product(*axes):
-        values = iter(point)
-        yield _draw(config["hyperparameters"], lambda spec, values=values: next(values))
-
-
-def _draw(tree: Any, choose: Any) -> Any:
-    if not isinstance(tree, Mapping):
-        return tree
-    if "type" in tree:
-        return tree["val"] if tree["type"] == "const" else choose(tree)
-    return {name: _draw(value, choose) for name, value in tree.items()}
-
-
-def _sample(spec: Mapping[str, Any], rng: random.Random) -> Any:
-    if spec["type"] == "categorical":
-        return rng.choice(spec["vals"])
-    if spec["type"] == "int":
-        return rng.randint(spec["minval"], spec["maxval"])
-    value = rng.uniform(spec["minval"], spec["maxval"])
-    return spec.get("base", 10.0) ** value if spec["type"] == "log" else value
-
-
-def _grid(spec: Mapping[str, Any]) -> list[Any]:
-    if spec["type"] == "categorical":
-        return list(spec["vals"])
-    low, high, count = spec["minval"], spec["maxval"], spec["count"]
-    points = [low + (high - low) * i / max(count - 1, 1) for i in range(count)]
-    if spec["type"] == "int":
-        return [round(point) for point in points]
-    return [spec.get("base", 10.0) ** p if spec["type"] == "log" else p for p in points]
 
 
 def _action(policy: Mapping[str, Any]) -> str:

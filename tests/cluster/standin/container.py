@@ -45,6 +45,8 @@ class Container:
             "STANDIN_SHARED_FS": str(storage),
             "STANDIN_TMP": str(root / "tmp"),
             "TMPDIR": str(root / "tmp"),
+            # Where the client looks for a user's tokens: not in this user's home.
+            "DET_DEBUG_CONFIG_PATH": str(root / "config"),
         }
         self.code: int | None = None
         self._process: subprocess.Popen[str] | None = None

@@ -39,10 +39,13 @@ class Life:
 
     def det(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Runs the real command line against this master."""
+        return self._run(str(Path(sys.executable).with_name("det")), *arguments)
+
+    def _run(self, *command: str) -> subprocess.CompletedProcess[str]:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("DET_")}
         mine = {"DET_MASTER": self.master.url, "DET_USER": "determined", "DET_PASS": "Passw0rd"}
         return subprocess.run(
-            [str(Path(sys.executable).with_name("det")), *arguments],
+            command,
             env=inherited | mine | {"HOME": str(self.directory)},
             capture_output=True,
             text=True,
@@ -56,6 +59,16 @@ class Life:
         file = self.directory / "experiment.yaml"
         file.write_text(yaml.safe_dump(dict(config)))
         self.create_from(file, *arguments, context=context)
+
+    def autotune(self, method: str, config: Mapping[str, Any], *arguments: str) -> None:
+        """`python -m determined.pytorch.dsat`, up to 0.37; `experiment` is then the runner's."""
+        file = self.directory / "experiment.yaml"
+        file.write_text(yaml.safe_dump(dict(config)))
+        dsat = (sys.executable, "-m", "determined.pytorch.dsat", method)
+        done = self._run(*dsat, str(file), str(self.context), *arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        self._number += 1
+        assert f"Created experiment {self._number}" in done.stdout
 
     def create_from(self, file: Path, *arguments: str, context: Path | None = None) -> None:
         """`det experiment create` of a file."""

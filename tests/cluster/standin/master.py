@@ -14,7 +14,6 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -24,30 +23,11 @@ import determined
 
 from cluster.standin.cluster import Cluster, Experiment
 from cluster.standin.requests_log import Faults, Request, RequestLog
+from cluster.standin.routes import ROUTES, Refused, route
 from cluster.standin.trials import Trial
 
 # Up to 0.37 searchers hand out operations; 0.38 took them away.
 OPERATIONS = tuple(map(int, determined.__version__.split(".")[:2])) < (0, 38)
-
-
-class Refused(Exception):
-    """An answer that is no success."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-Handler = Callable[["Master", re.Match[str], dict[str, str], Any], Any]
-ROUTES: list[tuple[str, re.Pattern[str], Handler]] = []
-
-
-def route(method: str, pattern: str) -> Callable[[Handler], Handler]:
-    def add(handler: Handler) -> Handler:
-        ROUTES.append((method, re.compile(pattern), handler))
-        return handler
-
-    return add
 
 
 class _Server(ThreadingHTTPServer):
@@ -325,8 +305,9 @@ def metrics(master: Master, match: re.Match[str], query: dict[str, str], body: A
 
 @route("POST", TRIAL + "/progress")
 def progress(master: Master, match: re.Match[str], query: dict[str, str], body: Any) -> Any:
-    _, trial = master.trial_of(match[1])
+    experiment, trial = master.trial_of(match[1])
     trial.progress.append(float(body["progress"]))
+    experiment.method.progressed(trial.number, float(body["progress"]))
 
 
 @route("POST", TRIAL + "/early_exit")

@@ -15,9 +15,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Create:
-    """A new trial is wanted."""
+    """A new trial is wanted; its hyperparameters are drawn where the searcher names none."""
 
     number: int
+    hparams: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,14 @@ class Close:
     number: int
 
 
-Action = Create | Stop | ValidateAfter | Close
+@dataclass(frozen=True)
+class Shutdown:
+    """0.37: a custom searcher has ended its experiment."""
+
+    failure: bool
+
+
+Action = Create | Stop | ValidateAfter | Close | Shutdown
 
 
 class SearcherFailed(Exception):
@@ -51,6 +59,8 @@ class SearcherFailed(Exception):
 
 class Method:
     """single, random and grid: `count` trials, each trained to its own end."""
+
+    finished = True  # once all trials that were created have ended
 
     def __init__(self, count: int, concurrent: int, length: int | None) -> None:
         self._left, self._length, self.created = count, length, 0
@@ -71,9 +81,12 @@ class Method:
         """0.38: validation metrics have arrived."""
         return []
 
-    def completed(self, number: int, metric: float) -> list[Action]:
+    def completed(self, number: int, metric: Any) -> list[Action]:
         """0.37: the trial has completed its operation."""
         return [Close(number)]
+
+    def progressed(self, number: int, progress: float) -> None:
+        """The trial has said how far it has come."""
 
     def exited(self, number: int, failed: bool) -> list[Action]:
         return self._create()
@@ -192,7 +205,9 @@ class PromotingAsha(Method):
             self._rungs[0].outstanding += 1
         return actions
 
-    def completed(self, number: int, metric: float) -> list[Action]:
+    def completed(self, number: int, metric: Any) -> list[Action]:
+        if not isinstance(metric, int | float):
+            raise SearcherFailed(f"unexpected metric type: {metric!r}")
         index = self._at[number]
         rung, actions = self._rungs[index], list[Action]()
         rung.outstanding -= 1
