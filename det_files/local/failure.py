@@ -66,6 +66,19 @@ def telling_lines(lines: Sequence[str], count: int = LAST_LINES) -> list[str]:
     return chosen or list(lines[-count:])
 
 
+def explanation(log: Path, offset: int, kills_before: int) -> list[str]:
+    """Returns what to show of a failed attempt: its telling lines, indented, and a certain cause.
+
+    Args:
+        log: The trial's log.txt.
+        offset: Bytes of it that were there before the attempt.
+        kills_before: What `count_out_of_memory_kills` said before the attempt.
+    """
+    lines = read_log(log, offset)
+    cause = certain_cause(lines, count_out_of_memory_kills() - kills_before)
+    return [f"  {line}" for line in telling_lines(lines)] + ([cause] if cause else [])
+
+
 def certain_cause(lines: Sequence[str], out_of_memory_kills: int) -> str | None:
     """Returns what was wrong and what helps where the log leaves no doubt, else None.
 

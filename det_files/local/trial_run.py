@@ -16,9 +16,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from det_files.cluster.decisions import DecisionRecord
 from det_files.local import failure
-from det_files.local.metrics import VALIDATION, Row, RowTail
 from det_files.local.process_group import (
     ProcessGroup,
     free_ports,
@@ -32,6 +30,7 @@ from det_files.local.run_directory import RunDirectory, latest_checkpoint
 from det_files.local.stop_requests import StopRequests
 from det_files.local.summary import State, Trial, now
 from det_files.local.terminal import Terminal
+from det_files.local.validations import Decide, Validations
 from det_files.oom_backoff import count_backoffs, read_backoff
 from det_files.trial_files import (
     CONFIG_ERROR_FILE,
@@ -45,8 +44,6 @@ if TYPE_CHECKING:
     from det_files.experiment import Experiment
 
 FLAGS = (STOP_FILE, PREEMPTED_FILE, CONFIG_ERROR_FILE)
-# Takes in a validation of the trial; True where the trial is to stop there.
-Decide = Callable[[Row], bool]
 
 
 class TrialRun:
@@ -62,9 +59,9 @@ class TrialRun:
         terminal: Terminal,
         stops: StopRequests,
         *,
-        decide: Decide | None = None,
-        answers: bool = False,
-        lane: int = 0,
+        decide: Decide,
+        answers: bool,
+        lane: int,
     ):
         """Prepares; nothing is started.
 
@@ -86,22 +83,16 @@ class TrialRun:
         self._experiment, self._resources, self._run = experiment, resources, run
         self._make_monitor, self._terminal, self._stops = make_monitor, terminal, stops
         self._budget = experiment.max_restarts
-        self._decide = decide
-        self._decisions = DecisionRecord(trial.directory)
-        if answers:
-            self._decisions.open()
-        self._answered = self._decisions.decisions() if answers else None
-        self._validations = RowTail(trial.directory / METRICS_FILE)
+        self._validations = Validations(trial.directory, decide, answers)
         self._group: ProcessGroup | None = None
-        self._stopped_at: int | None = None  # steps, where the search has stopped the trial
 
     def start(self) -> None:
         """Begins, unless the trial turns out to have ended already; sets its state."""
         self.trial.state = State.RUNNING
-        self._take_in_validations()
+        self._validations.take_in()
         if self._stops.count:
             self.trial.state = State.STOPPED
-        elif self._is_where_it_was_stopped():
+        elif self._validations.have_ended_the_trial():
             self.trial.state = State.COMPLETED
         else:
             self._attempt()
@@ -111,7 +102,7 @@ class TrialRun:
         if self._group is None:
             return False
         code = self._group.poll()
-        self._take_in_validations()
+        self._validations.take_in()
         if code is None and self._stops.count >= 2:
             self._terminal.note(f"trial {self.trial.number}: stopping at once")
             self._group.kill()
@@ -173,7 +164,7 @@ class TrialRun:
 
     def _end_attempt(self) -> None:
         self.trial.wall_seconds += time.monotonic() - self._began
-        self._take_in_validations()
+        self._validations.take_in()
         self._followed().poll()
         self._followed().finish()
         self._group = None
@@ -182,7 +173,9 @@ class TrialRun:
         """Sets the trial's state after an attempt has ended, or starts the next one."""
         trial = self.trial
         if code == 0:
-            preempted = (trial.directory / PREEMPTED_FILE).exists() and self._stopped_at is None
+            preempted = (
+                trial.directory / PREEMPTED_FILE
+            ).exists() and self._validations.stopped_at is None
             trial.state = State.STOPPED if preempted else State.COMPLETED
             return
         if count_backoffs(trial.directory) > self._backoffs:
@@ -205,25 +198,6 @@ class TrialRun:
         )
         self._attempt()
 
-    def _take_in_validations(self) -> None:
-        """Tells the search of new validations and the trial what follows from them."""
-        for row in self._validations.poll():
-            if row.group != VALIDATION or self._decide is None:
-                continue
-            stop = self._decide(row)
-            if stop and self._stopped_at is None:
-                self._stopped_at = row.steps
-            if self._answered is not None and row.steps not in self._answered:
-                self._answered[row.steps] = stop
-                self._decisions.decide(row.steps, stop)
-
-    def _is_where_it_was_stopped(self) -> bool:
-        """Whether the search had stopped the trial and its last checkpoint is there, too."""
-        latest = latest_checkpoint(self.trial.directory)
-        if self._stopped_at is None or latest is None:
-            return False
-        return latest.steps_completed >= self._stopped_at
-
     def _pass_on_stop_request(self) -> None:
         if not self._stops.count or self._asked:
             return
@@ -241,14 +215,11 @@ class TrialRun:
         if config_error.exists() and (text := config_error.read_text(errors="replace").strip()):
             note(text)
             return
-        log = failure.read_log(trial.directory / "log.txt", self._log_offset)
         note(f"trial {trial.number} failed (exit code {code}). The last lines of its log:")
-        for line in failure.telling_lines(log):
-            note(f"  {line}")
-        cause = failure.certain_cause(log, failure.count_out_of_memory_kills() - self._kills)
-        if cause:
-            note(cause)
-        note(f"The whole log: {self._terminal.path(trial.directory / 'log.txt')}")
+        log = trial.directory / "log.txt"
+        for line in failure.explanation(log, self._log_offset, self._kills):
+            note(line)
+        note(f"The whole log: {self._terminal.path(log)}")
 
     def _with_less_memory(self) -> str:
         backoff = read_backoff(self.trial.directory)
