@@ -25,7 +25,7 @@ from det_files.local.metrics import VALIDATION, read_rows
 from det_files.local.run_directory import RunDirectory
 from det_files.local.search_space import SearchSpace
 from det_files.local.study import SearchStudy
-from det_files.rungs import decision_points
+from det_files.rungs import decision_points, smaller_is_better
 
 Curve = Mapping[int, float]  # steps → the searcher's metric
 NOTHING_SEARCHED = SearchSpace({})
@@ -87,7 +87,7 @@ def simulate(searcher: Mapping[str, Any], curves: Sequence[Curve], lanes: int) -
         active.remove(event)
         clock, number, index = event
         value = curves[number][points[index]]
-        if study.validated(number, points[index], points[index], value, value):
+        if study.validated(number, points[index], points[index], value):
             study.ended(number, failed=False)
             steps, best = steps + points[index], min(best, value)
             stopped += points[index] < points[-1]
@@ -108,6 +108,8 @@ def simulations(
 def compare(search: Path, full: Path, count: int) -> str:
     """The report on a search and the full trials, with `count` simulated searches."""
     searcher = load_experiment(search / "experiment.yaml").searcher
+    if not smaller_is_better(searcher):
+        raise SystemExit("only metrics that are smaller for the better are compared")
     metric, points = str(searcher["metric"]), decision_points(searcher)
     tried, trained = trials_of(search), trials_of(full)
     curves = full_curves(full, search, metric)

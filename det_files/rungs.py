@@ -18,6 +18,9 @@ from typing import Any
 HALVING = ("adaptive_asha", "async_halving")
 # Determined's defaults, for what a file leaves out.
 DIVISOR, MAX_RUNGS, MODE, MAX_CONCURRENT_TRIALS = 4, 5, "standard", 16
+# What is reported of a metric that is no number any more: the master knows no infinity, and fails a
+# whole search over a metric that is missing.
+WORST = 3.0e38
 _FEWEST_RUNGS = {
     "aggressive": lambda most: most,
     "standard": lambda most: (most - 1) // 2 + 1,
@@ -77,6 +80,11 @@ def decision_points(searcher: Mapping[str, Any]) -> tuple[int, ...]:
     if searcher.get("name") not in HALVING:
         return ()
     return tuple(sorted({units for bracket in brackets(searcher) for units in bracket.rungs}))
+
+
+def smaller_is_better(searcher: Mapping[str, Any]) -> bool:
+    """The metric's direction; Determined's default, also for an empty value, is true."""
+    return searcher.get("smaller_is_better") is not False
 
 
 def time_limit(searcher: Mapping[str, Any]) -> int:

@@ -92,7 +92,7 @@ def check_searcher(
     _check_length(searcher, training, faults)
 
 
-def describe_searcher(searcher: Mapping[str, Any]) -> str:
+def describe_rungs(searcher: Mapping[str, Any]) -> str:
     """One line on how a halving search divides its trials; empty for the other searchers.
 
     The section must be right.
@@ -138,6 +138,13 @@ def _check_metric(searcher: Mapping[str, Any], reported: list[str], faults: Faul
         faults.add("searcher.smaller_is_better", reason)
 
 
+def _is_length(length: Any) -> bool:
+    if not isinstance(length, Mapping) or len(length) != 1:
+        return False
+    ((unit, number),) = length.items()
+    return unit in _UNITS and type(number) is int and number > 0
+
+
 def _check_length(searcher: Mapping[str, Any], training: Mapping[str, Any], faults: Faults) -> None:
     max_steps, epochs = training.get("max_steps", -1), training.get("num_train_epochs", 3.0)
     if not all(isinstance(number, int | float) for number in (max_steps, epochs)):
@@ -145,7 +152,7 @@ def _check_length(searcher: Mapping[str, Any], training: Mapping[str, Any], faul
     length = searcher.get("max_length")
     if isinstance(length, int):
         length = {"batches": length}
-    if length is not None and not (isinstance(length, Mapping) and set(length) <= set(_UNITS)):
+    if length is not None and not _is_length(length):
         expected = f"expected a whole number, or one under {', '.join(_UNITS)}"
         faults.add("searcher.max_length", f"{expected}; got {show(length)}")
     if isinstance(length, Mapping):

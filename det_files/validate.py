@@ -18,7 +18,7 @@ from det_files.deepspeed_config import nvme_needs
 from det_files.experiment import Experiment, read_experiment
 from det_files.faults import EXIT_CONFIGURATION, ConfigError, Faults, exit_on_config_error
 from det_files.resolution import resolve
-from det_files.searcher import describe_searcher
+from det_files.searcher import describe_rungs
 
 MEBIBYTE = 1024 * 1024
 CONTEXT_LIMIT_BYTES = 95 * MEBIBYTE  # Determined's limit on the decoded files of a context
@@ -119,7 +119,7 @@ def validate_file(path: Path, context: Path) -> bool:
     for warning in experiment.warnings:
         print(f"  warning: {warning}")
     needs = nvme_needs(args.deepspeed) if args and args.deepspeed else ""
-    for note in (needs, describe_searcher(experiment.searcher)):
+    for note in (needs, describe_rungs(experiment.searcher)):
         if note:
             print(f"  note: {note}")
     return True

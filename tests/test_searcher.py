@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from det_files.faults import Faults
-from det_files.searcher import SEARCHERS, check_searcher, describe_searcher, reported_metrics
+from det_files.searcher import SEARCHERS, check_searcher, describe_rungs, reported_metrics
 
 STEPS = {"eval_strategy": "steps", "max_steps": 100}
 SINGLE = {"name": "single", "metric": "eval_loss"}
@@ -150,9 +150,9 @@ def test_names_and_keys_agree_with_determineds_schemas(shared: Path) -> None:
 
 
 def test_what_a_search_will_do_is_said() -> None:
-    said = describe_searcher(ASHA | {"max_trials": 16})
+    said = describe_rungs(ASHA | {"max_trials": 16})
     assert said == (
         "trials: 12 with rungs 6, 25, 100; 4 with rungs 25, 100. Every trial is validated at "
         "6, 25, 100 batches, too"
     )
-    assert describe_searcher(SINGLE) == ""
+    assert describe_rungs(SINGLE) == ""

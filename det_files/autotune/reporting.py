@@ -23,9 +23,9 @@ from determined import core
 
 from det_files.args import RunArgs
 from det_files.autotune.dsat_names import DEVICE_MEMORY, SEARCHER, as_searched, with_dsat_names
-from det_files.cluster.metrics import WORST
 from det_files.cluster.search import first_operation, searcher_of
 from det_files.deepspeed_config import merge
+from det_files.rungs import WORST, smaller_is_better
 
 logger = logging.getLogger(__name__)
 
@@ -142,7 +142,7 @@ def _complete_operation(context: core.Context, metrics: Mapping[str, float] | No
     if searcher.get("name") == SEARCHER:
         operation.report_completed(as_searched(metrics))
     else:
-        worst = WORST if searcher.get("smaller_is_better", True) is not False else -WORST
+        worst = WORST if smaller_is_better(searcher) else -WORST
         name = searcher.get("metric")
         if name not in metrics:
             logger.warning("autotuning measures no %s: reported as the worst, %g", name, worst)

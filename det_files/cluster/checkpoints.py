@@ -21,6 +21,7 @@ from det_files.cluster.manifest import (
     write_manifest,
 )
 from det_files.provenance import git_commit, versions
+from det_files.rungs import smaller_is_better
 
 if TYPE_CHECKING:
     from transformers import TrainerState
@@ -48,7 +49,7 @@ def checkpoint_metadata(state: TrainerState, searcher: Mapping[str, Any]) -> dic
 def is_best(state: TrainerState, searcher: Mapping[str, Any]) -> bool:
     """True where this step's validation is the best so far by the searcher's metric."""
     name = searcher.get("metric")
-    sign = 1 if searcher.get("smaller_is_better", True) is not False else -1
+    sign = 1 if smaller_is_better(searcher) else -1
     rows = [
         (sign * row[name], row["step"])
         for row in state.log_history

@@ -8,7 +8,6 @@ client and the master acts when they arrive, so its record lags behind us.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import requests
@@ -16,6 +15,8 @@ import urllib3
 from determined import core
 from determined.common.api import authentication, certs
 from determined.common.api.errors import BadRequestException
+
+from det_files.cluster.trial_state import TrialState
 
 _WAIT_S = 10.0  # for a validation to arrive
 _FIRST_PAUSE_S = 0.02
@@ -27,19 +28,6 @@ _RETRIES = urllib3.util.Retry(
 
 class NoAnswer(Exception):
     """The master did not answer, refused, or said something that is not understood."""
-
-
-@dataclass(frozen=True)
-class TrialState:
-    """A trial's state by the master's name (`STATE_RUNNING`, …), and how far its metrics came."""
-
-    name: str
-    step: int  # the last one with metrics of any group, 0 for none
-    validated_step: int  # -1 for none
-
-    @property
-    def stopping(self) -> bool:
-        return self.name.startswith("STATE_STOPPING_")
 
 
 class TrialRecord:

@@ -15,14 +15,13 @@ from determined import core
 
 from det_files.cluster.decisions import DecisionRecord
 from det_files.durable import write_atomically
+from det_files.rungs import WORST, smaller_is_better
 from det_files.trial_files import METADATA_FILE, METRICS_FILE, end_torn_line
 
 logger = logging.getLogger(__name__)
 
 TRAINING = "training"
 VALIDATION = "validation"
-# A metric that is no number any more must still count as the worst, and JSON knows no infinity.
-WORST = 3.0e38
 # TrainOutput's summary at the end of train(); it describes the call, not the model.
 _SUMMARY = {"train_runtime", "train_samples_per_second", "train_steps_per_second", "total_flos"}
 
@@ -112,8 +111,7 @@ class MetricReporter:
                 row[name] = float(value)
             elif group == VALIDATION and name == self._searcher.get("metric"):
                 # The master fails a whole search over a missing or NaN metric: send the worst.
-                smaller_is_better = self._searcher.get("smaller_is_better", True) is not False
-                row[name] = WORST if smaller_is_better else -WORST
+                row[name] = WORST if smaller_is_better(self._searcher) else -WORST
                 logger.warning("%s is %s: reported as the worst value, %g", name, value, row[name])
             else:
                 logger.warning("%s %s is %s: not reported", group, name, value)

@@ -52,7 +52,7 @@ class Position:
 
 
 class Search:
-    """No searcher interferes: off-cluster, and single, random and grid from 0.38 on."""
+    """No searcher interferes: single, random and grid from 0.38 on, and without a runner."""
 
     saves_when_due = False  # whether a validation that is due wants a checkpoint beside it
 

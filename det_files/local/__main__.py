@@ -11,6 +11,7 @@ from det_files.local.run_directory import RunDirectory
 from det_files.local.runner import Runner
 from det_files.local.searches import is_over, make_search
 from det_files.local.stop_requests import StopRequests
+from det_files.local.summary import update_summary
 from det_files.local.terminal import Terminal
 from det_files.validate import check_experiment, load_whole
 
@@ -57,8 +58,10 @@ def carry_out(plan: Plan, arguments: LocalArguments, terminal: Terminal) -> int:
             run = RunDirectory.allocate(arguments.runs_dir, plan.experiment.name)
             plan.experiment.write(run.experiment_file)
         try:
-            search = make_search(plan.experiment, run)
             facts = facts_of(plan, run.read_summary())
+            if not run.summary_file.exists():  # from here on the run can be resumed
+                run.write_summary(update_summary({}, [], facts))
+            search = make_search(plan.experiment, run)
             given = (plan.experiment, search, plan.resources, run, facts, terminal, stops)
             return Runner(*given).run()
         except OSError as error:

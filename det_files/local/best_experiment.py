@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from det_files.experiment import to_yaml
 from det_files.local.run_directory import RunDirectory, write_atomically
 from det_files.local.summary import State
+from det_files.rungs import WORST
 
 if TYPE_CHECKING:
     from det_files.experiment import Experiment
@@ -26,7 +27,8 @@ def write_best_experiment(
     entries = {entry["trial"]: entry for entry in summary["trials"]}
     best = entries.get(summary["best_trial"])
     metric = experiment.searcher["metric"]
-    if best is None or best["state"] != State.COMPLETED or best["best"].get(metric) is None:
+    value = best["best"].get(metric) if best is not None else None
+    if best is None or value is None or best["state"] != State.COMPLETED or abs(value) >= WORST:
         return FILE if (run.path / FILE).exists() else None
     trial = next(t for t in search.trials() if t.number == best["trial"])
     config = dict(search.experiment_of(trial).config)
@@ -36,7 +38,7 @@ def write_best_experiment(
     config["name"] = f"{experiment.name}_best"
     text = (
         f"# The best of {len(entries)} trials of {experiment.name}: trial {best['trial']}, "
-        f"{metric} {best['best'][metric]:.6g} after {best['best']['steps_completed']} steps.\n"
+        f"{metric} {value:.6g} after {best['best']['steps_completed']} steps.\n"
     )
     text += to_yaml(config)
     path = run.path / FILE

@@ -1,8 +1,9 @@
 """What the log of a failed trial says: whose last lines to show, and causes that are certain."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from det_files.local.rank_logs import split_prefix
 
@@ -92,6 +93,22 @@ def certain_cause(lines: Sequence[str], out_of_memory_kills: int) -> str | None:
             return hint
     if out_of_memory_kills > 0 and re.search(r"exitcode\s*: -9 ", text):
         return OUT_OF_MEMORY_KILL
+    return None
+
+
+def policy_that_cancels(policies: Any, lines: Sequence[str]) -> str | None:
+    """Returns the pattern of the first log policy that cancels retries at one of the lines.
+
+    Args:
+        policies: `log_policies` of the experiment: [{pattern, action}], the action
+            {type: cancel_retries} or, from 0.38 on, just cancel_retries.
+        lines: The attempt's log.
+    """
+    for policy in policies or []:
+        action = policy.get("action")
+        kind = action.get("type") if isinstance(action, Mapping) else action
+        if kind == "cancel_retries" and any(re.search(policy["pattern"], x) for x in lines):
+            return str(policy["pattern"])
     return None
 
 

@@ -18,11 +18,12 @@ from optuna.trial import FrozenTrial
 
 from det_files.rungs import Bracket, goes_on
 
-BRACKET = "bracket"  # user attributes of a trial: the index of its bracket,
-POSITION = (
-    "position"  # and how far it had come, in the searcher's time metric, when it last said so
-)
-_RUNGS = "determined:rungs"  # a system attribute: what the trial met, rung by rung
+# User attributes of a trial: the index of its bracket, and where each validation stood in the
+# searcher's time metric, {"steps": position}.
+BRACKET = "bracket"
+POSITIONS = "positions"
+# A system attribute: what the trial met, rung by rung.
+_RUNGS = "determined:rungs"
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,11 @@ class HalvingPruner(BasePruner):
 
         Asked again of the same validation, it gives the same answer.
         """
-        value = trial.intermediate_values.get(trial.last_step or 0, math.nan)
-        return self._enter_rungs(study, trial, value, float(trial.user_attrs[POSITION]))
+        step = trial.last_step
+        if step is None:
+            return False
+        position = float(trial.user_attrs[POSITIONS][str(step)])
+        return self._enter_rungs(study, trial, trial.intermediate_values[step], position)
 
     def fail(self, study: Study, trial: FrozenTrial) -> None:
         """Puts a trial that has failed into its next rung, as the worst."""
@@ -77,7 +81,7 @@ class HalvingPruner(BasePruner):
             others = self._values_at(study, bracket, len(seen), but=trial.number)
             ranked = self._rank(study, None if math.isnan(value) else value)
             # The best of nothing but failures is a failure all the same.
-            stays = units != rungs[-1] and not math.isnan(value)
+            stays = len(seen) < len(rungs) - 1 and not math.isnan(value)
             stays = stays and goes_on(ranked, others, self._divisor)
             seen.append(Visit(units, None if math.isnan(value) else value, stays))
             if not stays:

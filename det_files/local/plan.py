@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from det_files.local.resources import Resources, available_cores, trials_at_once
 from det_files.local.run_directory import RunDirectory
 from det_files.local.summary import describe_searcher, without_secrets
 from det_files.local.terminal import Terminal
+from det_files.rungs import HALVING
 
 if TYPE_CHECKING:
     from det_files.experiment import Experiment
@@ -108,11 +110,23 @@ def check_all(
     elif gpus and slots > gpus:
         there = "1 GPU" if gpus == 1 else f"{gpus} GPUs"
         faults.add(path, f"asks for {slots} GPUs, this machine has {there}; try --slots {gpus}")
+    if experiment.searcher.get("name", "single") != "single":
+        _check_search(experiment.searcher, faults)
     try:
         check(experiment, max(1, slots))
     except ConfigError as error:
         faults.extend(error)
     faults.raise_if_any(str(experiment.path))
+
+
+def _check_search(searcher: Mapping[str, Any], faults: Faults) -> None:
+    """Notes what a search needs here beyond what every experiment needs."""
+    if find_spec("optuna") is None:
+        faults.add("searcher.name", "searching needs Optuna here: pip install optuna==5.0.0")
+    length = searcher.get("max_length")
+    if searcher.get("name") in HALVING and isinstance(length, Mapping) and "records" in length:
+        reason = "rungs in records are not counted here; say batches or epochs"
+        faults.add("searcher.max_length.records", reason)
 
 
 def facts_of(plan: Plan, previous: dict[str, Any]) -> dict[str, Any]:

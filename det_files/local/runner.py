@@ -17,13 +17,14 @@ from det_files.local.stop_requests import StopRequests
 from det_files.local.summary import State, Trial, now, update_summary
 from det_files.local.terminal import Terminal
 from det_files.local.trial_run import TrialRun
+from det_files.trial_files import CONFIG_ERROR_FILE
 
 if TYPE_CHECKING:
     from det_files.experiment import Experiment
 
 POLL_S = 0.2
-# A search ends when this many of its trials, and all so far, have found faults of the
-# configuration: hyperparameters that were drawn are not to blame then.
+# A search ends when all trials that have ended, and so many, found faults of the configuration:
+# hyperparameters that were drawn are not to blame then.
 CONFIG_ERRORS_THAT_END = 2
 
 
@@ -59,7 +60,7 @@ class Runner:
         self._terminal = terminal
         self._stops = stops
         self._active: list[TrialRun] = []
-        self._gave_up = False
+        self._gave_up = self._killed = False
         self._summary: dict[str, Any] = {}
         self._warnings: set[str] = set()  # those that were shown, of all trials
         described = search.describe()
@@ -88,7 +89,7 @@ class Runner:
         finally:
             for running in self._active:  # an exception of ours: nothing is left behind
                 running.kill()
-                running.trial.state = State.ERROR
+                running.trial.state = State.KILLED if self._search.survives else State.ERROR
             self._write_summary(ended=now())
         return self._exit_code()
 
@@ -135,12 +136,12 @@ class Runner:
     def _end(self, running: TrialRun) -> None:
         self._active.remove(running)
         self._search.ended(running.trial)
-        trials = self._search.trials()
-        failed = [trial for trial in trials if trial.state is State.ERROR]
-        if failed and not self._search.survives:
-            self._gave_up = True
-        if running.hit_config_error and len(failed) == len(trials):
-            self._gave_up |= len(failed) >= CONFIG_ERRORS_THAT_END
+        state = running.trial.state
+        self._killed |= state is State.KILLED
+        self._gave_up |= state is State.ERROR and not self._search.survives
+        ended = self._ended()
+        faulty = [trial for trial in ended if (trial.directory / CONFIG_ERROR_FILE).exists()]
+        self._gave_up |= len(faulty) == len(ended) >= CONFIG_ERRORS_THAT_END
         self._write_summary(ended=None if self._active else now())
 
     def _show(self) -> None:
@@ -157,14 +158,19 @@ class Runner:
             rows.append(row)
         self._display.show(rows)
 
+    def _ended(self) -> list[Trial]:
+        """The trials that nothing more is to come of."""
+        final = (State.COMPLETED, State.ERROR)
+        return [trial for trial in self._search.trials() if trial.state in final]
+
     def _exit_code(self) -> int:
-        states = [trial.state for trial in self._search.trials()]
-        if State.KILLED in states:
+        if self._killed:
             return 1
-        failed = [t for t in self._search.trials() if t.state is State.ERROR]
-        if not failed or (self._search.survives and State.COMPLETED in states):
+        failed = [trial for trial in self._ended() if trial.state is State.ERROR]
+        some_succeeded = len(self._ended()) > len(failed)
+        if not failed or (self._search.survives and (some_succeeded or self._stops.count)):
             return 0
-        config_errors = all((t.directory / "config_error").exists() for t in failed)
+        config_errors = all((t.directory / CONFIG_ERROR_FILE).exists() for t in failed)
         return EXIT_CONFIGURATION if config_errors else 1
 
     def _write_summary(self, ended: str | None) -> None:

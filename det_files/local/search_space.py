@@ -40,6 +40,14 @@ class SearchSpace:
         """Name → Optuna's distribution, in the order of the file."""
         return {name: _distribution(parameter) for name, parameter in self._searched.items()}
 
+    @property
+    def grid_distributions(self) -> dict[str, BaseDistribution]:
+        """The same for a grid: its points are all that there is."""
+        return {
+            name: CategoricalDistribution(_grid_points(parameter))
+            for name, parameter in self._searched.items()
+        }
+
     def fill(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """The hyperparameters with these values in place of what is searched.
 
@@ -125,5 +133,6 @@ def _grid_points(parameter: Mapping[str, Any]) -> list[Value]:
     else:
         points = [low + i * (high - low) / (count - 1) for i in range(count)]
     if kind == "int":
-        return [math.floor(point + 0.5) for point in points]  # halves go up, as Go rounds them
+        # Halves go away from zero, as Go rounds them.
+        return [int(math.copysign(math.floor(abs(point) + 0.5), point)) for point in points]
     return [float(parameter["base"]) ** point for point in points] if kind == "log" else points

@@ -6,12 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from det_files.experiment import to_yaml, with_hyperparameters
-from det_files.local.metrics import Row, best_row, read_rows
+from det_files.local.metrics import Row
 from det_files.local.run_directory import write_atomically
-from det_files.local.search_space import SearchSpace
 from det_files.local.summary import State, Trial
-from det_files.rungs import HALVING, time_metric
-from det_files.trial_files import METRICS_FILE
+from det_files.rungs import time_metric
 
 if TYPE_CHECKING:
     from det_files.experiment import Experiment
@@ -121,25 +119,18 @@ class StudySearch:
         return with_hyperparameters(self._experiment, trial.hparams)
 
     def validated(self, trial: Trial, row: Row) -> bool:
-        searcher = self._study.searcher
-        metric, smaller = str(searcher["metric"]), bool(searcher.get("smaller_is_better", True))
-        position = float(row.steps)
-        if searcher["name"] in HALVING:
-            position = row.number(time_metric(searcher)) or position
-        best = best_row(read_rows(trial.directory / METRICS_FILE), metric, smaller)
-        stop = self._study.validated(
-            trial.number - 1,
-            row.steps,
-            position,
-            row.number(metric),
-            best.number(metric) if best else None,
-        )
+        searcher, position = self._study.searcher, float(row.steps)
+        if self.answers and time_metric(searcher) == "epochs":
+            position = row.metrics["epochs"]
+        value = row.number(str(searcher["metric"]))
+        stop = self._study.validated(trial.number - 1, row.steps, position, value)
         trial.search = self._study.describe_trial(trial.number - 1)
         return stop and self.answers
 
     def ended(self, trial: Trial) -> None:
         if trial.state in (State.COMPLETED, State.ERROR):
-            self._study.ended(trial.number - 1, failed=trial.state is State.ERROR)
+            failed = self._study.ended(trial.number - 1, trial.state is State.ERROR)
+            trial.state = State.ERROR if failed else State.COMPLETED
             trial.search = self._study.describe_trial(trial.number - 1)
 
     def describe(self) -> dict[str, Any]:
@@ -150,7 +141,9 @@ def make_search(experiment: Experiment, run: RunDirectory) -> Search:
     """The search of the experiment's searcher, begun or gone on with."""
     if experiment.searcher.get("name", "single") == "single":
         return SingleTrial(experiment, run)
-    from det_files.local.study import STUDY_FILE, SearchStudy  # brings Optuna along
+    # These bring Optuna along.
+    from det_files.local.search_space import SearchSpace
+    from det_files.local.study import STUDY_FILE, SearchStudy
 
     space = SearchSpace(experiment.hyperparameters)
     study = SearchStudy(

@@ -19,15 +19,25 @@ import optuna
 from optuna import Study
 from optuna.pruners import NopPruner
 from optuna.samplers import RandomSampler
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
-from det_files.cluster.metrics import WORST
-from det_files.local.halving_pruner import BRACKET, POSITION, HalvingPruner, visits
+from det_files.local.halving_pruner import BRACKET, POSITIONS, HalvingPruner, visits
 from det_files.local.search_space import SearchSpace
-from det_files.rungs import DIVISOR, HALVING, MAX_CONCURRENT_TRIALS, Bracket, brackets, time_metric
+from det_files.rungs import (
+    DIVISOR,
+    HALVING,
+    MAX_CONCURRENT_TRIALS,
+    WORST,
+    Bracket,
+    brackets,
+    smaller_is_better,
+    time_metric,
+)
 
 STUDY_FILE = "study.db"
 _SEED = "seed"  # user attribute of the study
+# User attributes of a trial: its best metric; how many had ended before it; that it has failed.
+_BEST, _ENDED, _FAILED = "best", "ended", "failed"
 
 
 class SearchStudy:
@@ -55,7 +65,7 @@ class SearchStudy:
         self._points = space.grid() if searcher["name"] == "grid" else []
         self.brackets = search_brackets(searcher, len(self._points))
         self._is_halving = searcher["name"] in HALVING
-        self._smaller = bool(searcher.get("smaller_is_better", True))
+        self._smaller = smaller_is_better(searcher)
         divisor = float(searcher.get("divisor") or DIVISOR)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._study = optuna.create_study(
@@ -67,7 +77,9 @@ class SearchStudy:
         )
         if _SEED not in self._study.user_attrs:
             self._begin(random.SystemRandom().randrange(2**31) if seed is None else seed)
-        self._place_unplaced()
+        for trial in self._trials():
+            if _FAILED in trial.user_attrs:
+                self.ended(trial.number, failed=True)  # the runner was killed in the midst of it
 
     @property
     def seed(self) -> int:
@@ -88,13 +100,6 @@ class SearchStudy:
         self._study.set_user_attr("brackets", [asdict(bracket) for bracket in self.brackets])
         self._study.set_user_attr(_SEED, seed)
 
-    def _place_unplaced(self) -> None:
-        """Gives a trial its bracket that was drawn just before the runner was killed."""
-        for trial in self._trials():
-            if BRACKET not in trial.user_attrs:
-                bracket = self._queue()[trial.number]
-                Trial(self._study, trial._trial_id).set_user_attr(BRACKET, bracket)
-
     @property
     def drawn(self) -> int:
         """How many trials there are so far."""
@@ -109,60 +114,84 @@ class SearchStudy:
 
     def next_trial(self) -> int | None:
         """Draws the next trial and returns its number; None where there is none (yet)."""
-        number, queue = len(self._trials()), self._queue()
+        number, queue = self.drawn, self._queue()
         if number >= len(queue):
             return None
         if self._points:
-            if len(self._study.get_trials(deepcopy=False)) == number:
-                self._study.enqueue_trial(self._points[number])
+            params, distributions = self._points[number], self._space.grid_distributions
         else:
-            seed = random.Random(f"{self.seed} {number}").randrange(2**31)
-            self._study.sampler = RandomSampler(seed=seed)
-        trial = self._study.ask(self._space.distributions)
-        trial.set_user_attr(BRACKET, queue[number])
-        return trial.number
+            params, distributions = self._draw(number), self._space.distributions
+        # In one transaction: a kill leaves all of the trial or nothing.
+        self._study.add_trial(
+            create_trial(
+                state=TrialState.RUNNING,
+                params=params,
+                distributions=distributions,
+                user_attrs={BRACKET: queue[number]},
+            )
+        )
+        return number
+
+    def _draw(self, number: int) -> dict[str, Any]:
+        seed = random.Random(f"{self.seed} {number}").randrange(2**31)
+        # A study of its own, because one that is stored takes in each parameter by itself.
+        draws = optuna.create_study(sampler=RandomSampler(seed=seed))
+        return draws.ask(self._space.distributions).params
 
     def hyperparameters(self, number: int) -> dict[str, Any]:
         """The whole tree of hyperparameters of a trial."""
         return self._space.fill(self._trial(number).params)
 
-    def validated(
-        self, number: int, step: int, position: float, value: float | None, best: float | None
-    ) -> bool:
-        """Takes in a validation; True where the trial is to stop.
+    def validated(self, number: int, step: int, position: float, value: float | None) -> bool:
+        """Takes in a validation; True where the trial is to stop there.
+
+        A resumed trial's are told again: one validation has one answer.
 
         Args:
             number: The trial's.
             step: Optimizer steps.
             position: How far the trial is in the searcher's time metric.
             value: The searcher's metric, None where it is no number.
-            best: The trial's best so far, which becomes its value.
         """
-        trial = Trial(self._study, self._trial(number)._trial_id)
         frozen = self._trial(number)
-        if frozen.state.is_finished():
-            return True
+        if frozen.state.is_finished() or (frozen.last_step or 0) > step:
+            seen = visits(frozen)
+            return bool(seen) and not seen[-1].continues and position >= seen[-1].units
+        trial = Trial(self._study, frozen._trial_id)
         if step not in frozen.intermediate_values:
-            trial.set_user_attr(POSITION, position)
-            trial.set_user_attr("best", best)
-            is_worst = value is None or abs(value) >= WORST
-            trial.report(math.nan if is_worst or value is None else value, step)
+            if value is None or abs(value) >= WORST:
+                value = math.nan
+            if not math.isnan(value):
+                best = float(frozen.user_attrs.get(_BEST, value))
+                trial.set_user_attr(_BEST, (min if self._smaller else max)(best, value))
+            positions = frozen.user_attrs.get(POSITIONS, {}) | {str(step): position}
+            trial.set_user_attr(POSITIONS, positions)
+            trial.report(value, step)
         return trial.should_prune()
 
-    def ended(self, number: int, failed: bool) -> None:
-        """Notes that a trial has ended; one that has failed counts as the worst."""
+    def ended(self, number: int, failed: bool) -> bool:
+        """Notes that a trial has ended; True where it counts as failed, which is the worst.
+
+        One without any number for a metric has failed, too.
+        """
         frozen = self._trial(number)
         if frozen.state.is_finished():
-            return
-        best, seen = frozen.user_attrs.get("best"), visits(frozen)
+            return frozen.state == TrialState.FAIL
+        trial = Trial(self._study, frozen._trial_id)
+        best, seen = frozen.user_attrs.get(_BEST), visits(frozen)
+        # By a count, not by the clock, which may go back.
+        trial.set_user_attr(_ENDED, sum(t.state.is_finished() for t in self._trials()))
         if failed or best is None:
+            trial.set_user_attr(_FAILED, True)
             if isinstance(self._study.pruner, HalvingPruner):
                 self._study.pruner.fail(self._study, frozen)
             self._study.tell(number, state=TrialState.FAIL)
-        elif seen and not seen[-1].continues and len(seen) < len(self._rungs(frozen)):
+            return True
+        if seen and not seen[-1].continues and len(seen) < len(self._rungs(frozen)):
             self._study.tell(number, state=TrialState.PRUNED)
         else:
             self._study.tell(number, best)
+        return False
 
     def describe(self) -> dict[str, Any]:
         """The search's entry in summary.json."""
@@ -192,12 +221,10 @@ class SearchStudy:
         return self.brackets[trial.user_attrs[BRACKET]].rungs
 
     def _trial(self, number: int) -> FrozenTrial:
-        return self._study.get_trials(deepcopy=False)[number]
+        return self._trials()[number]
 
     def _trials(self) -> list[FrozenTrial]:
-        """Those that were drawn; a grid's next point may be waiting behind them."""
-        trials = self._study.get_trials(deepcopy=False)
-        return [trial for trial in trials if trial.state != TrialState.WAITING]
+        return self._study.get_trials(deepcopy=False)
 
     def _queue(self) -> list[int]:
         """The brackets of all trials created so far on Determined, in order.
@@ -209,7 +236,7 @@ class SearchStudy:
         queue = [i for i, b in enumerate(self.brackets) for _ in range(b.concurrent)]
         left = [bracket.trials - bracket.concurrent for bracket in self.brackets]
         ended = [trial for trial in self._trials() if trial.state.is_finished()]
-        for trial in sorted(ended, key=lambda trial: (trial.datetime_complete, trial.number)):
+        for trial in sorted(ended, key=lambda trial: trial.user_attrs[_ENDED]):
             bracket = trial.user_attrs[BRACKET]
             if left[bracket] > 0:
                 left[bracket] -= 1

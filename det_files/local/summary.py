@@ -27,6 +27,7 @@ from typing import Any
 from det_files.local.metrics import best_row, final_metrics, numbers, read_rows
 from det_files.local.run_directory import latest_checkpoint, whole_checkpoints
 from det_files.oom_backoff import count_backoffs
+from det_files.rungs import WORST, smaller_is_better
 
 
 class State(StrEnum):
@@ -35,7 +36,7 @@ class State(StrEnum):
     RUNNING = "RUNNING"
     COMPLETED = "COMPLETED"
     STOPPED = "STOPPED"  # asked to stop, checkpoint saved
-    KILLED = "KILLED"  # asked twice: stopped at once, without a checkpoint
+    KILLED = "KILLED"  # stopped on request, without a checkpoint of that moment
     ERROR = "ERROR"
 
 
@@ -80,7 +81,7 @@ def describe_searcher(searcher: dict[str, Any]) -> dict[str, Any]:
     return {
         "name": searcher.get("name", "single"),
         "metric": searcher.get("metric", "eval_loss"),
-        "smaller_is_better": bool(searcher.get("smaller_is_better", True)),
+        "smaller_is_better": smaller_is_better(searcher),
     }
 
 
@@ -107,11 +108,15 @@ def update_summary(
 
 
 def best_trial(entries: Sequence[dict[str, Any]], metric: str, smaller: bool) -> int | None:
-    """Returns the number of the trial with the best `metric`; an only trial is the best one."""
+    """Returns the number of the trial with the best `metric`; an only trial is the best one.
+
+    Of several, one must have completed, with a number.
+    """
     if len(entries) == 1:
         return entries[0]["trial"]
-    values = [(entry["best"].get(metric), entry["trial"]) for entry in entries]
-    measured = [(value, trial) for value, trial in values if value is not None]
+    completed = [entry for entry in entries if entry["state"] == State.COMPLETED]
+    values = [(entry["best"].get(metric), entry["trial"]) for entry in completed]
+    measured = [(v, trial) for v, trial in values if v is not None and abs(v) < WORST]
     if not measured:
         return None
     sign = 1 if smaller else -1

@@ -187,7 +187,10 @@ class TrialRun:
                 self._attempt()
             return
         self._show_failure(code)
-        if self.hit_config_error or self._budget <= 0 or self._stops.count:
+        if self._stops.count and not self.hit_config_error:
+            trial.state = State.KILLED  # perhaps by whoever asked to stop: it may go on later
+            return
+        if self.hit_config_error or self._budget <= 0 or self._is_hopeless():
             trial.state = State.ERROR
             return
         self._budget -= 1
@@ -197,6 +200,14 @@ class TrialRun:
             f"{self._budget} of {self._experiment.max_restarts} restarts left"
         )
         self._attempt()
+
+    def _is_hopeless(self) -> bool:
+        """Whether a log policy of the experiment says that a restart would not help."""
+        log = failure.read_log(self.trial.directory / "log.txt", self._log_offset)
+        pattern = failure.policy_that_cancels(self._experiment.config.get("log_policies"), log)
+        if pattern is not None and self._budget > 0:
+            self._terminal.note(f"No restart: the log has {pattern!r} (log_policies).")
+        return pattern is not None
 
     def _pass_on_stop_request(self) -> None:
         if not self._stops.count or self._asked:

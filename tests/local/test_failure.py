@@ -8,6 +8,7 @@ from det_files.local.failure import (
     certain_cause,
     count_out_of_memory_kills,
     failed_rank,
+    policy_that_cancels,
     read_log,
     telling_lines,
 )
@@ -70,3 +71,16 @@ def test_the_log_is_read_from_where_the_attempt_began(tmp_path: Path) -> None:
     assert read_log(log) == []
     log.write_bytes(b"[rank=0] old\n[rank=0] n\xffew\n")
     assert read_log(log, 13) == ["[rank=0] n\ufffdew"]
+
+
+def test_log_policies_cancel_retries_here_too() -> None:
+    memory, other = r"torch\.(cuda\.)?OutOfMemoryError: ", "lost"
+    policies = [
+        {"pattern": other, "action": {"type": "exclude_node"}},
+        {"pattern": memory, "action": {"type": "cancel_retries"}},
+        {"pattern": "by name", "action": "cancel_retries"},
+    ]
+    assert policy_that_cancels(policies, ["[rank=1] torch.OutOfMemoryError: CUDA"]) == memory
+    assert policy_that_cancels(policies, ["it is said by name"]) == "by name"
+    assert policy_that_cancels(policies, ["a node was lost"]) is None
+    assert policy_that_cancels(None, ["torch.OutOfMemoryError: CUDA"]) is None

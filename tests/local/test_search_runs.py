@@ -1,6 +1,7 @@
 """Searches by the runner as a process: halving, failures, stops and kills, on a tiny trial."""
 
 import json
+import os
 import random
 import shutil
 import signal
@@ -51,12 +52,25 @@ def summary_of(context: Context) -> dict[str, Any]:
     return json.loads((context.run / "summary.json").read_text())
 
 
+def steps_of(context: Context) -> int:
+    """Rows of all trials so far."""
+    return sum(p.read_text().count("\n") for p in context.run.glob("trials/*/metrics.jsonl"))
+
+
+def kill_at(context: Context, runner: subprocess.Popen, rows: int, seconds: float) -> None:
+    """Kills the runner some time after so many rows, and waits until nothing of it is left."""
+    wait_for(lambda: runner.poll() is not None or steps_of(context) >= rows)
+    try:
+        runner.wait(seconds)
+    except subprocess.TimeoutExpired:
+        runner.send_signal(signal.SIGKILL)
+    wait_for(lambda: not context.processes(), 20)
+
+
 def told(summary: dict[str, Any]) -> list[tuple]:
     """What a search came to, without times and names of checkpoints."""
-    return [
-        (t["trial"], t["state"], t["params"], t.get("rungs"), t["best"], t["steps_completed"])
-        for t in summary["trials"]
-    ]
+    keys = ("trial", "state", "params", "rungs", "best", "steps_completed", "stopped_at")
+    return [tuple(t[key] for key in keys) for t in summary["trials"]]
 
 
 def test_halving_stops_trials_at_their_rungs_and_leaves_the_best(context: Context) -> None:
@@ -107,22 +121,14 @@ def test_a_killed_search_goes_on_as_if_it_had_not_been(context: Context) -> None
     whole = summary_of(context)
     shutil.rmtree(context.run)
 
-    rng, kills = random.Random(1), 0
+    rng = random.Random(1)
     words: tuple[str, ...] = ()
-    while True:
-        runner = context.start(*words)
-        try:
-            # Long enough for some progress: a launch takes seconds.
-            runner.wait(rng.uniform(4, 14))
-            break
-        except subprocess.TimeoutExpired:
-            runner.send_signal(signal.SIGKILL)
-            kills += 1
-        wait_for(lambda: not context.processes(), 20)
-        if (context.run / "summary.json").exists():
-            words = ("--resume", "runs/tiny/1")
-    assert runner.returncode == 0
-    assert kills > 0
+    for _ in range(8):
+        rows = steps_of(context) + rng.randint(1, 9)
+        kill_at(context, context.start(*words), rows, rng.uniform(0, 0.5))
+        words = ("--resume", "runs/tiny/1")
+    code, _, err = context.finish(context.start(*words), 120)
+    assert code == 0, err
     resumed = summary_of(context)
     assert told(resumed) == told(whole)
     assert resumed["best_trial"] == whole["best_trial"]
@@ -173,12 +179,31 @@ def test_a_grid_has_every_point_and_failures_do_not_end_it(context: Context) -> 
     assert study.trials[1].state == optuna.trial.TrialState.FAIL
 
 
-def test_a_fault_that_every_trial_finds_ends_the_search(context: Context) -> None:
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_a_fault_that_every_trial_finds_ends_the_search(context: Context, at_once: int) -> None:
     searcher = {"name": "random", "metric": "eval_loss", "max_trials": 9}
+    searcher["max_concurrent_trials"] = at_once
     write(context, searcher, fail="config_error", fail_at=1, fail_rank=0)
     code, _, err = context.finish(context.start(), 60)
     assert code == 2, err
-    assert len(summary_of(context)["trials"]) == 2
+    assert 2 <= len(summary_of(context)["trials"]) <= 1 + 2 * at_once
+
+
+def test_a_trial_that_dies_while_all_is_stopped_is_not_lost(context: Context) -> None:
+    """A service manager signals every process at once."""
+    searcher = {"name": "random", "metric": "eval_loss", "max_trials": 1}
+    write(context, searcher, step_s=0.2, steps=400)
+    runner = context.start()
+    wait_for(lambda: steps_of(context) > 2)
+    (rank,) = context.ranks()
+    os.kill(runner.pid, signal.SIGSTOP)
+    os.kill(rank, signal.SIGKILL)
+    runner.send_signal(signal.SIGTERM)
+    os.kill(runner.pid, signal.SIGCONT)
+    code, out, err = context.finish(runner)
+    assert code == 1, err
+    assert [trial["state"] for trial in summary_of(context)["trials"]] == ["KILLED"]
+    assert "resume with: " in out
 
 
 def test_the_dashboard_opens_the_study(context: Context, tmp_path: Path) -> None:

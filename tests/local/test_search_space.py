@@ -65,6 +65,7 @@ def test_a_grid_has_all_points_with_both_ends() -> None:
         ({"type": "int", "minval": 1, "maxval": 4, "count": 3}, [1, 3, 4]),  # 1, 2.5, 4
         ({"type": "int", "minval": 1, "maxval": 2, "count": 9}, [1, 2]),
         ({"type": "int", "minval": 1, "maxval": 4, "count": 1}, [3]),  # 2.5
+        ({"type": "int", "minval": -4, "maxval": -1, "count": 3}, [-4, -3, -1]),  # -2.5
         ({"type": "double", "minval": 0.0, "maxval": 1.0, "count": 1}, [0.5]),
         ({"type": "log", "base": 2, "minval": 0, "maxval": 4, "count": 3}, [1, 4, 16]),
     ],

@@ -1,5 +1,6 @@
 """A search's trials in a study: their order, their decisions, and what a kill leaves."""
 
+import datetime
 import math
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ def study(path: Path | None, searcher: dict[str, Any], seed: int | None = 1) -> 
 
 
 def report(search: SearchStudy, number: int, step: int, value: float | None) -> bool:
-    return search.validated(number, step, step, value, value)
+    return search.validated(number, step, step, value)
 
 
 def test_trials_of_brackets_begin_and_follow_as_on_determined() -> None:
@@ -129,24 +130,99 @@ def test_a_killed_search_draws_and_decides_as_if_it_had_gone_on(tmp_path: Path) 
     assert len(states) == 16 and set(states) == {"COMPLETE", "PRUNED"}
 
 
-def test_a_trial_drawn_just_before_a_kill_gets_its_bracket(tmp_path: Path) -> None:
+def test_a_validation_told_again_has_its_own_answer() -> None:
+    """As a resumed trial's are, from the first on."""
+    search = study(None, HALVING)
+    for _ in range(2):
+        search.next_trial()
+    report(search, 1, 50, 3.0)
+    assert [report(search, 0, step, 2.0) for step in (20, 40, 50)] == [False, False, False]
+    assert report(search, 0, 60, 9.0) is False
+    assert report(search, 0, 100, 0.5) is True
+    assert [report(search, 0, step, 2.0) for step in (20, 50, 100)] == [False, False, True]
+    search.ended(0, failed=False)
+    assert [report(search, 0, step, 2.0) for step in (20, 50, 100)] == [False, False, True]
+
+
+def test_a_kill_between_any_two_writes_of_a_validation_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The values at the rungs are those of the validations there."""
+
+    def told(path: Path, kill_after: int) -> list[dict[str, Any]]:
+        search, writes = study(path, ASHA), 0
+        for name in ("set_trial_user_attr", "set_trial_system_attr", "set_trial_intermediate_value",
+                     "set_trial_state_values"):  # fmt: skip
+            real = getattr(search._study._storage, name)
+
+            def counted(*args: Any, real: Any = real, **kwargs: Any) -> Any:
+                nonlocal writes
+                if writes == kill_after:
+                    raise TimeoutError
+                writes += 1
+                return real(*args, **kwargs)
+
+            monkeypatch.setattr(search._study._storage, name, counted)
+        search.unfinished() or search.next_trial()
+        for step, value in ((3, 9.0), (6, 5.0), (25, 1.0), (100, 0.5)):
+            report(search, 0, step, value)
+        search.ended(0, failed=False)
+        return search.describe_trial(0)["rungs"]
+
+    whole = told(tmp_path / "whole.db", -1)
+    assert [visit["value"] for visit in whole] == [5.0, 1.0, 0.5]
+    for kill_after in range(16):
+        path = tmp_path / f"{kill_after}.db"
+        with pytest.raises(TimeoutError):
+            told(path, kill_after)
+        assert told(path, -1) == whole, kill_after
+
+
+def test_a_kill_while_a_failure_is_noted_leaves_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "study.db"
-    search = study(path, ASHA | {"max_concurrent_trials": 2})
+    search = study(path, HALVING)
     search.next_trial()
-    search._study.ask(SPACE.distributions)  # and no more
-    again = study(path, ASHA | {"max_concurrent_trials": 2})
-    assert again.unfinished() == [0, 1]
-    assert again.describe_trial(1)["bracket"] == 1
+    report(search, 0, 50, 1.0)
+    monkeypatch.setattr(search._study, "tell", lambda *_, **__: exec("raise TimeoutError"))
+    with pytest.raises(TimeoutError):
+        search.ended(0, failed=True)
+    again = study(path, HALVING)
+    assert again.has_failed(0) and again.unfinished() == []
 
 
-def test_a_grid_goes_on_with_the_point_that_was_waiting(tmp_path: Path) -> None:
-    path, grid = tmp_path / "study.db", {"name": "grid", "metric": "eval_loss"}
-    search = study(path, grid)
+def test_the_order_of_ends_is_not_the_clocks() -> None:
+    search = study(None, ASHA | {"max_concurrent_trials": 4})
+    numbers = [search.next_trial() for _ in range(4)]
+    drawn: list[int] = []
+    for number in (3, 2, 1, 0):
+        report(search, number, 100, 1.0)
+        search.ended(number, failed=False)
+        frozen = (
+            search._study._storage._trials if hasattr(search._study._storage, "_trials") else {}
+        )
+        for trial in dict(frozen).values():  # as if the clock had been put back an hour
+            if trial.datetime_complete:
+                trial.datetime_complete -= datetime.timedelta(hours=1)
+        drawn.append(search.describe_trial(search.next_trial())["bracket"])  # type: ignore[arg-type]
+    assert numbers == [0, 1, 2, 3] and drawn == [1, 1, 0, 0]
+
+
+def test_a_grids_last_point_may_be_rounded(recwarn: pytest.WarningsRecorder) -> None:
+    space = SearchSpace({"rate": {"type": "double", "minval": 0.1, "maxval": 0.9, "count": 4}})
+    search = SearchStudy(None, "s", {"name": "grid", "metric": "eval_loss"}, space)
+    for number in range(4):
+        assert search.next_trial() == number
+    assert search.hyperparameters(3)["rate"] == pytest.approx(0.9)
+    assert not [w for w in recwarn if "out of range" in str(w.message)]
+
+
+def test_a_trial_without_a_metric_has_failed() -> None:
+    search = study(None, {"name": "random", "metric": "eval_loss", "max_trials": 2})
     search.next_trial()
-    search._study.enqueue_trial({"rate": 0.5})  # killed before it was asked for
-    again = study(path, grid)
-    assert [again.next_trial() for _ in range(3)] == [1, 2, None]
-    assert [again.hyperparameters(n)["rate"] for n in range(3)] == [0.0, 0.5, 1.0]
+    assert search.ended(0, failed=False) is True
+    assert search.has_failed(0)
 
 
 def test_one_seed_tries_the_same_whatever_the_searcher() -> None:
@@ -170,8 +246,8 @@ def test_the_pruner_works_in_a_study_of_anyones_own() -> None:
 
     def objective(trial: optuna.Trial) -> float:
         trial.set_user_attr("bracket", 0)
+        trial.set_user_attr("positions", {str(step): step for step in range(1, 5)})
         for step in range(1, 5):
-            trial.set_user_attr("position", step)
             trial.report(trial.number, step)
             if trial.should_prune():
                 break

@@ -62,8 +62,18 @@ def test_the_best_trial_follows_the_direction(tmp_path: Path, smaller: bool, bes
 
 def test_an_only_trial_is_the_best_and_of_several_unmeasured_none_is() -> None:
     assert best_trial([{"trial": 1, "best": {}}], "eval_loss", True) == 1
-    several = [{"trial": n, "best": {}} for n in (1, 2)]
+    several = [{"trial": n, "best": {}, "state": "COMPLETED"} for n in (1, 2)]
     assert best_trial(several, "eval_loss", True) is None
+
+
+def test_of_several_the_best_has_completed_with_a_number() -> None:
+    values = [(3.0, "COMPLETED"), (1.0, "ERROR"), (2.0, "COMPLETED"), (3e38, "COMPLETED")]
+    entries = [
+        {"trial": n, "best": {"m": value}, "state": state}
+        for n, (value, state) in enumerate(values, start=1)
+    ]
+    assert best_trial(entries, "m", True) == 3
+    assert best_trial(entries, "m", False) == 1
 
 
 def test_what_other_tools_have_added_is_kept(tmp_path: Path) -> None:

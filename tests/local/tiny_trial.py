@@ -136,6 +136,8 @@ def main() -> None:
             if due or (trial / "decisions.jsonl").exists():
                 report(trial, "validation", step, eval_loss=eval_loss(args, step), batches=step)
         if is_stopped(trial, step):
+            if RANK == 0 and last_step(trial) < step:
+                save(trial, step)
             break
     # What a rank says last, without an end of line, is not to be lost either.
     print(f"rank {RANK} has done {steps}", end="")
