@@ -1,6 +1,7 @@
 """fine_tune: a trial from its arguments to its last checkpoint, in the order of things."""
 
 from det_files.args import RunArgs
+from det_files.autotune.memory_limit import out_of_memory_is_a_result
 from det_files.autotune.reporting import dsat_reporting_context
 from det_files.cluster.context import open_core
 from det_files.data.dataset import load_data
@@ -18,7 +19,7 @@ def fine_tune(kind: str) -> None:
         ConfigError: with every fault that was found; nothing was started.
     """
     args = RunArgs.from_cluster_or_cli(kind=kind)
-    with open_core(args) as core:
+    with open_core(args) as core, out_of_memory_is_a_result(args, core.context):
         # TrainingArguments come before the model: they hold the DeepSpeed configuration by which
         # ZeRO-3 partitions weights while they are loaded.
         training_args = make_training_arguments(
