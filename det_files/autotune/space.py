@@ -18,7 +18,7 @@ OFFLOADS = ("none", "cpu", "cpu+params")  # nothing; optimizer states; parameter
 # What the project's own files of these stages have beside stage and buckets. A file of another
 # stage lacks it, or leaves to "auto" what is filled for stage 3 alone, in units of its own.
 _STAGE_SETTINGS: dict[int, dict[str, Any]] = {
-    0: {},
+    0: {"reduce_bucket_size": 2e8, "allgather_bucket_size": 2e8},
     1: {"reduce_bucket_size": 2e8, "allgather_bucket_size": 2e8},
     2: {
         "overlap_comm": True,
@@ -54,12 +54,10 @@ class Combination:
 
     def __str__(self) -> str:
         parts = [f"stage {self.stage}"]
-        parts += [
-            {"none": "", "cpu": "optimizer offloaded", "cpu+params": "all offloaded"}[self.offload]
-        ]
-        parts += ["checkpointing" if self.checkpointing else ""]
-        parts += [f"buckets {self.bucket:.0e}".replace("e+0", "e") if self.bucket else ""]
-        return ", ".join(part for part in parts if part)
+        parts += [f"offload {self.offload}"] * (self.offload != "none")
+        parts += ["checkpointing"] * self.checkpointing
+        parts += [f"buckets {self.bucket:g}".replace("e+0", "e")] if self.bucket else []
+        return ", ".join(parts)
 
 
 @dataclass(frozen=True, order=True)
