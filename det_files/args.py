@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from det_files.autotune.metrics import MeasuringArguments
 from det_files.data.arguments import DataArguments
 from det_files.deepspeed_config import merge, zero_stage
 from det_files.entrypoint import KINDS
@@ -57,6 +58,7 @@ class RunArgs:
     deepspeed: dict[str, Any] | None
     hyperparameters: dict[str, Any]
     preference: PreferenceArguments | None = None  # of run_preference alone
+    measuring: MeasuringArguments = field(default_factory=MeasuringArguments)
 
     @property
     def stage(self) -> int:

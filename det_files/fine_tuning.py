@@ -1,6 +1,7 @@
 """fine_tune: a trial from its arguments to its last checkpoint, in the order of things."""
 
 from det_files.args import RunArgs
+from det_files.autotune.memory_limit import out_of_memory_is_a_result
 from det_files.autotune.reporting import dsat_reporting_context, with_results_in
 from det_files.cluster.context import open_core
 from det_files.data.dataset import load_data
@@ -19,7 +20,7 @@ def fine_tune(kind: str) -> None:
         ConfigError: with every fault that was found; nothing was started.
     """
     args = RunArgs.from_cluster_or_cli(kind=kind)
-    with open_core(args) as core:
+    with open_core(args) as core, out_of_memory_is_a_result(args, core.context):
         backoff = OomBackoff(with_results_in(args, core.trial_dir), core.context)
         args = backoff.args
         # TrainingArguments come before the model: they hold the DeepSpeed configuration by which

@@ -20,7 +20,7 @@ from det_files.vocabulary import fit_vocabulary
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
 
@@ -149,7 +149,7 @@ def load_model(
         options |= quantized_loading(torch_dtype)
     if kind in (CAUSAL, REWARD) and args.gguf_file is None:
         _check_is_decoder(args, kind)
-    with _explained(args):
+    with explained(args):
         if args.model_name_or_path is None:
             config = transformers.AutoConfig.from_pretrained(
                 args.config_name_or_path, trust_remote_code=args.trust_remote_code
@@ -174,21 +174,38 @@ def load_model(
     return model, tokenizer
 
 
+def load_config(args: ModelArguments, local_only: bool = False) -> PretrainedConfig:
+    """The configuration of the model alone, without its weights.
+
+    `local_only` asks the disk and the hub's cache, not the hub.
+
+    Raises:
+        ConfigError: it cannot be found, read or reached.
+    """
+    import transformers
+
+    options: dict[str, Any] = {"trust_remote_code": args.trust_remote_code}
+    if local_only:
+        options["local_files_only"] = True
+    if args.model_name_or_path is not None:
+        options["revision"] = args.model_revision
+        if args.gguf_file:
+            options["gguf_file"] = args.gguf_file
+    with explained(args):
+        return transformers.AutoConfig.from_pretrained(args.source, **options)
+
+
 def _check_is_decoder(args: ModelArguments, kind: str) -> None:
     """Refuses BART and its like, of which transformers would load the bare decoder.
 
     It is the configuration on disk that tells: such a decoder changes its own copy.
     """
-    import transformers
+    refuse_encoder_decoder(load_config(args), args, kind)
 
-    named = args.model_name_or_path is not None
-    with _explained(args):
-        config = transformers.AutoConfig.from_pretrained(
-            args.source,
-            trust_remote_code=args.trust_remote_code,
-            **({"revision": args.model_revision} if named else {}),
-        )
-    if config.is_encoder_decoder:
+
+def refuse_encoder_decoder(config: Any, args: ModelArguments, kind: str) -> None:
+    """Raises a ConfigError where a decoder is asked for and the configuration is none's."""
+    if kind in (CAUSAL, REWARD) and config.is_encoder_decoder:
         way_out = "use det_files.run_seq2seq" if kind == CAUSAL else "it cannot score texts here"
         reason = f"{args.source} is an encoder-decoder model: {way_out}"
         raise ConfigError(Fault(f"{SECTION}.{args.source_key}", reason))
@@ -219,7 +236,7 @@ def load_tokenizer(args: ModelArguments) -> PreTrainedTokenizerBase:
         options["revision"] = args.model_revision
         if args.gguf_file:
             options["gguf_file"] = args.gguf_file
-    with _explained(args, name):
+    with explained(args, name):
         tokenizer = transformers.AutoTokenizer.from_pretrained(name, **options)
     if tokenizer.eos_token_id is None:
         raise ConfigError(Fault(f"{SECTION}.tokenizer_name", f"{name} has no end-of-text token"))
@@ -229,7 +246,7 @@ def load_tokenizer(args: ModelArguments) -> PreTrainedTokenizerBase:
 
 
 @contextmanager
-def _explained(args: ModelArguments, name: str | None = None) -> Iterator[None]:
+def explained(args: ModelArguments, name: str | None = None) -> Iterator[None]:
     """Turns the errors of loading `name` (default: the model) into one that says what to do."""
     from pickle import UnpicklingError
 

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 from det_files.args import RunArgs, RunFacts
 from det_files.autotune.dsat_names import MODE_KEY, is_dsat
+from det_files.autotune.metrics import SECTION as MEASURING
+from det_files.autotune.metrics import MeasuringArguments, check_measuring
 from det_files.combinations import (
     check_combinations,
     check_kind,
@@ -65,6 +67,7 @@ TOP_LEVEL = (
     "tuning_arguments",
     "training_arguments",
     "preference_arguments",
+    "measuring_arguments",
 )
 
 
@@ -133,6 +136,10 @@ def resolve(
     output_dir = training.get("output_dir")
     if isinstance(output_dir, str) and (reason := why_not_writable(context / output_dir)):
         faults.add(f"{TRAINING}.output_dir", f"{output_dir}: {reason}")
+    measuring = check_mapping(
+        MEASURING, drawn["measuring_arguments"], fields_of(MeasuringArguments), faults
+    )
+    check_measuring(measuring, facts.searcher, training, faults)
     if facts.searcher and not is_dsat(hyperparameters, facts.searcher):
         check_searcher(facts.searcher, training, faults, preference)
         if facts.searcher.get("name") == "grid":
@@ -146,7 +153,17 @@ def resolve(
     if faults.found:
         return None
     training = with_weight_update(training, tuning)
-    return RunArgs(facts, model, data, tuning, training, deepspeed, drawn, preference)
+    return RunArgs(
+        facts,
+        model,
+        data,
+        tuning,
+        training,
+        deepspeed,
+        drawn,
+        preference,
+        MeasuringArguments(**measuring),
+    )
 
 
 def _overwritten_batch(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from det_files.autotune.metrics import MEASURED, THROUGHPUT, is_measured
 from det_files.faults import Faults, did_you_mean
 from det_files.preference.arguments import PreferenceArguments
 from det_files.preference.metrics import grows, validation_metrics
@@ -14,7 +15,7 @@ from det_files.schema import Field, check_value, show
 _COMMON = {"name", "metric", "smaller_is_better", "source_trial_id", "source_checkpoint_uuid"}
 # Those of evaluation/text_metrics.py.
 _GENERATED = ("eval_rouge1", "eval_rouge2", "eval_rougeL", "eval_bleu", "eval_exact_match")
-_GROWING = ("eval_token_accuracy", *_GENERATED)
+_GROWING = ("eval_token_accuracy", THROUGHPUT, *_GENERATED)
 _HALVING = {"max_trials", "max_time", "time_metric", "max_length", "divisor", "stop_once"}
 # name -> (keys it may have, keys it must have), as in Determined's published schemas (0.38).
 SEARCHERS: dict[str, tuple[set[str], set[str]]] = {
@@ -69,6 +70,8 @@ def check_searcher(
     """Notes every fault of the section, alone and against the resolved arguments."""
     name = searcher.get("name")
     reported = reported_metrics(training, preference)
+    if is_measured(searcher) and preference is None:
+        reported = [*MEASURED]
     if not isinstance(name, str) or name not in SEARCHERS:
         hint = did_you_mean(str(name), SEARCHERS)
         expected = f"expected one of {', '.join(SEARCHERS)}"
@@ -88,6 +91,9 @@ def check_searcher(
             faults.add(f"searcher.{key}", f"missing; {name} needs it")
     if name in HALVING:
         _check_halving(searcher, faults)
+        if is_measured(searcher):
+            reason = f"{searcher['metric']} is reported once, at a trial's end: say random or grid"
+            faults.add("searcher.name", reason)
     _check_metric(searcher, reported, faults)
     _check_length(searcher, training, faults)
 

@@ -126,7 +126,9 @@ class ThroughputMeter:
         self._shape = shape
         self._peak = None if shape.uncounted else peak_flops(device)
         self._pauses = 0
-        self._unbooked = torch.zeros(1, dtype=torch.float64, device=device)
+        self._tokens = torch.zeros(1, dtype=torch.float64, device=device)
+        self._booked = self._tokens.clone()
+        self._trained_s = 0.0  # up to the last row
         self._reset()
 
     def _reset(self) -> None:
@@ -146,13 +148,21 @@ class ThroughputMeter:
         lengths = lengths.to(torch.float64)
         counts = [lengths.sum(), supervised.double(), lengths.square().sum(), rows.double()]
         self._counts += torch.stack(counts).to(self._counts)
-        self._unbooked += lengths.sum().to(self._unbooked)
+        self._tokens += lengths.sum().to(self._tokens)
 
     def book_tokens(self, gather: Callable[[torch.Tensor], torch.Tensor]) -> int:
         """Non-padding tokens of all ranks since the last call; all ranks call this in step."""
-        tokens = int(gather(self._unbooked).sum())
-        self._unbooked.zero_()
+        tokens = int(gather(self._tokens - self._booked).sum())
+        self._booked = self._tokens.clone()
         return tokens
+
+    def mark(self) -> tuple[float, torch.Tensor]:
+        """Seconds that training has taken so far, and this rank's non-padding tokens [1] in them.
+
+        Nothing waits for the device.
+        """
+        since = 0.0 if self._since is None else time.perf_counter() - self._since
+        return self._trained_s + since, self._tokens.clone()
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -175,6 +185,7 @@ class ThroughputMeter:
         seconds = max(now - (now if self._since is None else self._since), 1e-9)
         memory = self._counts.new_tensor([peak_memory_bytes(self._device)])
         ranks = gather(torch.cat([self._counts, memory])[None])
+        self._trained_s += seconds
         self._reset()
         self._since = now
         tokens, supervised, squares, rows = (float(x) for x in ranks[:, :4].sum(dim=0))

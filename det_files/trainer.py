@@ -55,8 +55,8 @@ class TokenTrainer(ResumingTrainer):
         self.model_accepts_loss_kwargs = True
         self._layout = layout
         self._forward_context = ActivationOffloading if activation_offloading else nullcontext
-        self._meter = ThroughputMeter(self.args.device, model_shape(self.model))
-        self._compile_clock = CompileClock(self._meter.paused) if is_compiled(self.model) else None
+        self.meter = ThroughputMeter(self.args.device, model_shape(self.model))
+        self._compile_clock = CompileClock(self.meter.paused) if is_compiled(self.model) else None
 
     def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> Sampler[int] | None:
         sizes = batch_sizes(self.args)
@@ -86,7 +86,7 @@ class TokenTrainer(ResumingTrainer):
         """One optimizer step's micro-batches and their supervised tokens on all ranks, metered."""
         batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
         for batch in batches:
-            self._meter.count(row_lengths(batch), batch["labels"])
+            self.meter.count(row_lengths(batch), batch["labels"])
         return batches, items
 
     def compute_loss(
@@ -144,19 +144,19 @@ class TokenTrainer(ResumingTrainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds throughput to a row of training metrics, then logs as the Trainer does."""
         if "loss" in logs:
-            logs = logs | self._meter.row(self.accelerator.gather)
+            logs = logs | self.meter.row(self.accelerator.gather)
             if self._compile_clock is not None:
                 logs["compile_seconds"] = self._compile_clock.seconds
         super().log(logs, start_time)
 
     def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
         # Also around what callbacks do then, such as uploading: it is not training.
-        with self._meter.paused():
+        with self.meter.paused():
             super()._maybe_log_save_evaluate(*args, **kwargs)
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         if self.args.include_num_input_tokens_seen == "no":  # else the Trainer counts them itself
-            self.state.num_input_tokens_seen += self._meter.book_tokens(self.accelerator.gather)
+            self.state.num_input_tokens_seen += self.meter.book_tokens(self.accelerator.gather)
         super()._save_checkpoint(*args, **kwargs)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:

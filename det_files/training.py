@@ -11,6 +11,8 @@ from transformers import (
 
 from det_files.args import RunArgs
 from det_files.attention import isolate_rows
+from det_files.autotune.measuring import Measuring, reporting_through
+from det_files.autotune.metrics import is_measured
 from det_files.cluster.callback import DetCallback
 from det_files.cluster.context import TrialCore
 from det_files.cluster.manifest import RESOLVED_CONFIG_FILE
@@ -53,14 +55,19 @@ def build_trainer(
     if args.model.compile == "layers":
         compile_layers(model)
     resume_latest(training_args, core)
-    return TokenTrainer(
+    callbacks = trial_callbacks(args, training_args, core)
+    trainer = TokenTrainer(
         model=model,
         args=training_args,
         layout=layout,
         activation_offloading=args.model.activation_offloading,
         processing_class=tokenizer,
-        callbacks=trial_callbacks(args, training_args, core),
+        callbacks=callbacks,
     )
+    if is_measured(args.facts.searcher):
+        warmup, report = args.measuring.warmup_steps, reporting_through(callbacks[0])
+        trainer.add_callback(Measuring(trainer, core.context.distributed, warmup, report))
+    return trainer
 
 
 def resume_latest(training_args: TrainingArguments, core: TrialCore) -> None:

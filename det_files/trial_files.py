@@ -11,6 +11,7 @@ METADATA_FILE = "metadata.json"  # made by the trial: what its next start has to
 STOP_FILE = "stop"  # made by the runner: save a checkpoint and exit with 0
 PREEMPTED_FILE = "preempted"  # made by the trial, once that checkpoint is published
 CONFIG_ERROR_FILE = "config_error"  # made by the trial on a ConfigError: a restart would not help
+OUT_OF_MEMORY_FILE = "out_of_memory"  # made by a measuring trial, for which it is a result
 # Made by a runner whose searcher stops trials: it answers every validation in it, one JSON object a
 # line, {"steps_completed", "stop"}, and the trial waits for the answer.
 DECISIONS_FILE = "decisions.jsonl"

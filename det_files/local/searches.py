@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from det_files.experiment import to_yaml, with_hyperparameters
+from det_files.faults import ConfigError, Fault
 from det_files.local.metrics import Row
 from det_files.local.run_directory import write_atomically
 from det_files.local.summary import State, Trial
@@ -139,6 +140,11 @@ class StudySearch:
 
 def make_search(experiment: Experiment, run: RunDirectory) -> Search:
     """The search of the experiment's searcher, begun or gone on with."""
+    if run.read_summary().get("searcher", {}).get("name") == "autotune":
+        reason = (
+            f"{run.path} is an autotuning: python -m det_files.autotune --resume goes on with it"
+        )
+        raise ConfigError(Fault("--resume", reason))
     if experiment.searcher.get("name", "single") == "single":
         return SingleTrial(experiment, run)
     # These bring Optuna along.

@@ -13,6 +13,7 @@ from schema import schema_errors
 
 from conftest import ROOT, RunJobs, Trial, set_arguments
 from det_files.args import RunArgs
+from det_files.autotune.metrics import is_measured
 from det_files.experiment import Experiment, load_experiment
 from det_files.rungs import HALVING
 from det_files.validate import check_experiment
@@ -257,6 +258,10 @@ def two_steps(
             "training_arguments__eval_steps": 2,
             "training_arguments__save_steps": 2,
         }
+        if is_measured(load(path).searcher):
+            # Two steps are too few to be warm behind some of them.
+            overrides["measuring_arguments__warmup_steps"] = 0
+            overrides["training_arguments__save_strategy"] = "steps"
         if load(path).hyperparameters["data_arguments"].get("mixture_weights"):
             overrides["data_arguments__mixture_weights"] = {}
         if method == "grpo":

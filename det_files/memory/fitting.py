@@ -1,0 +1,56 @@
+"""What fits into a device's memory: this run, its largest micro-batch, its fewest slots."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from det_files.args import RunArgs
+from det_files.memory.estimate import estimate_run, fewest_slots, largest_micro_batch
+from det_files.memory.runs import checkpoints_activations
+from det_files.memory.shape import ModelShape
+from det_files.memory.table import show_bytes
+
+
+def fitting(shape: ModelShape, args: RunArgs, memory_bytes: int) -> dict[str, Any]:
+    """Whether the run fits, and what would, with activation checkpointing and without."""
+    estimate = estimate_run(shape, args)
+    needed = estimate.host_bytes if estimate.on_cpu else estimate.device_bytes
+    chosen = checkpoints_activations(args)
+    found: dict[str, Any] = {
+        "memory_bytes": memory_bytes,
+        "needed_bytes": needed,
+        "fits": needed <= memory_bytes,
+        "slots": args.facts.slots,
+        "checkpointing": chosen,
+    }
+    for checkpointing in (chosen, not chosen):
+        key = "with_checkpointing" if checkpointing else "without_checkpointing"
+        other = _with_checkpointing(args, checkpointing)
+        found[key] = {
+            "largest_micro_batch": largest_micro_batch(shape, other, memory_bytes),
+            "fewest_slots": fewest_slots(shape, other, memory_bytes),
+        }
+    return found
+
+
+def _with_checkpointing(args: RunArgs, checkpointing: bool) -> RunArgs:
+    training = {k: v for k, v in args.training.items() if k != "gradient_checkpointing"}
+    return dataclasses.replace(
+        args, training=training | {"activation_checkpointing": checkpointing}
+    )
+
+
+def show_fitting(found: dict[str, Any]) -> str:
+    """A line on this run, and one for checkpointing and its absence."""
+    memory, needed = show_bytes(found["memory_bytes"]), show_bytes(found["needed_bytes"])
+    relation = "fits into" if found["fits"] else "does not fit into"
+    lines = ["", f"{needed} {relation} {memory}"]
+    for key in ("with_checkpointing", "without_checkpointing"):
+        largest, fewest = found[key]["largest_micro_batch"], found[key]["fewest_slots"]
+        batch = f"largest micro-batch {largest}" if largest else "no micro-batch fits"
+        slots = f"fewest slots {fewest}" if fewest else "no number of slots is enough"
+        lines.append(
+            f"  {key.replace('_', ' activation ')}: {batch} on {found['slots']} slots; {slots}"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,88 @@
+"""Running out of memory is recorded where the searcher measures, and is an error elsewhere."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import determined
+import pytest
+import torch
+from determined import core
+
+from conftest import ROOT
+from det_files.args import RunArgs
+from det_files.autotune.memory_limit import is_out_of_memory, out_of_memory_is_a_result
+from det_files.experiment import load_experiment
+from det_files.validate import check_experiment
+
+TEXT = "CUDA out of memory. Tried to allocate 2.00 GiB."
+
+
+@pytest.mark.parametrize(
+    ("error", "is_one"),
+    [
+        (torch.OutOfMemoryError(TEXT), True),
+        (RuntimeError("CUDA error: out of memory"), True),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), True),
+        (MemoryError(), True),
+        (OSError(12, "Cannot allocate memory"), True),
+        (OSError(28, "No space left on device"), False),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
+        (ValueError(TEXT), False),
+    ],
+)
+def test_which_errors(error: Exception, is_one: bool) -> None:
+    assert is_out_of_memory(error) is is_one
+
+
+def arguments(metric: str, trial_dir: Path | None) -> RunArgs:
+    path = ROOT / "experiments/smollm2_135m_ds2.yaml"
+    args = check_experiment(load_experiment(path), context=ROOT)
+    facts = dataclasses.replace(args.facts, searcher={"metric": metric}, trial_dir=trial_dir)
+    return dataclasses.replace(args, facts=facts)
+
+
+class Context:
+    """Of a cluster's trial with so many ranks, or off-cluster."""
+
+    def __init__(self, ranks: int, on_cluster: bool) -> None:
+        self.info = object() if on_cluster else None
+        self.distributed = type("Distributed", (), {"size": ranks})
+        self.train = self
+        self.reported: list[Any] = []
+
+    def report_early_exit(self, reason: Any) -> None:
+        self.reported.append(reason)
+
+
+def run(args: RunArgs, context: Any, error: Exception) -> BaseException:
+    with pytest.raises(Exception) as raised, out_of_memory_is_a_result(args, context):
+        raise error
+    return raised.value
+
+
+def test_off_cluster_a_file_says_so(tmp_path: Path) -> None:
+    error = torch.OutOfMemoryError(TEXT)
+    assert run(arguments("throughput", tmp_path), Context(2, False), error) is error
+    assert (tmp_path / "out_of_memory").read_text() == f"{TEXT}\n"
+
+
+def test_on_a_cluster_the_exit_is_reported_and_all_ranks_end() -> None:
+    error, context = torch.OutOfMemoryError(TEXT), Context(2, True)
+    assert run(arguments("throughput", None), context, error) is error
+    assert context.reported == [core.EarlyExitReason.INVALID_HP]
+    alone = run(arguments("throughput", None), Context(1, True), error)
+    assert isinstance(alone, determined.InvalidHP)
+
+
+def test_elsewhere_it_is_an_error_like_others(tmp_path: Path) -> None:
+    context = Context(1, True)
+    for metric, error in (
+        ("eval_loss", torch.OutOfMemoryError(TEXT)),
+        ("throughput", ValueError("x")),
+    ):
+        assert run(arguments(metric, tmp_path), context, error) is error
+    assert not list(tmp_path.iterdir()) and context.reported == []

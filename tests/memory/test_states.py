@@ -1,0 +1,99 @@
+"""Model states by ZeRO stage, against numbers worked out by hand."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+from memory_runs import plain_shape
+
+from det_files.memory.runs import Precision, Run
+from det_files.memory.states import States, gathered, resting_states, states_at
+from det_files.memory.zero import Zero
+
+BFLOAT16 = Precision(2, 2, masters=True)
+# 1,000 trained and 500 frozen elements.
+SHAPE = plain_shape(1000, 500)
+
+
+def run(zero: Zero, slots: int = 1, precision: Precision = BFLOAT16, **changes: Any) -> Run:
+    return dataclasses.replace(Run(zero, slots, precision), **changes)
+
+
+def test_without_deepspeed_weights_are_float32_and_autocast_copies_matrices() -> None:
+    shape = plain_shape(
+        parameters=(
+            dataclasses.replace(SHAPE.parameters[0], shape=(30, 30)),
+            dataclasses.replace(SHAPE.parameters[0], shape=(100,)),
+            SHAPE.parameters[1],
+        )
+    )
+    chosen = run(Zero(), precision=Precision(2, 4, copies=2))
+    weights = 1000 * 4 + 500 * 2
+    assert states_at("loss", shape, chosen) == States(weights + 900 * 2, 0, 8000, 0)
+    assert states_at("reduced", shape, chosen) == States(weights, 4000, 8000, 0)
+    # A later micro-batch begins with the gradients of the first, and DDP holds them twice.
+    later = dataclasses.replace(chosen, accumulation=2, slots=2)
+    assert states_at("loss", shape, later) == States(weights + 900 * 2, 4000, 8000, 4000)
+
+
+def test_stage_1_divides_the_optimizer_and_holds_all_gradients_at_the_end() -> None:
+    chosen = run(Zero(1, reduce_bucket=100), slots=4)
+    assert states_at("backward", SHAPE, chosen) == States(3000, 0, 250 * 12, 200)
+    reduced = states_at("reduced", SHAPE, chosen)
+    assert reduced.gradients == 1000 * 2 + 250 * 2
+    # The bucket, its flat copy on the way, and the gradient that is not in it yet.
+    assert reduced.buffers == (100 + 100 + 1000) * 2
+    # Partition, flat copy, and float32: 2 + 2 + 4 bytes.
+    assert states_at("step", SHAPE, chosen) == States(3000, 250 * 8, 250 * 12, 0)
+
+
+def test_stage_2_holds_a_part_of_the_gradients_and_two_buckets() -> None:
+    chosen = run(Zero(2, reduce_bucket=100, buckets=2), slots=4)
+    reduced = states_at("reduced", SHAPE, chosen)
+    assert reduced.gradients == 250 * 2
+    assert reduced.buffers == (2 * 100 + 100 + 1000) * 2
+    later = dataclasses.replace(chosen, accumulation=4)
+    assert states_at("loss", SHAPE, later).gradients == 250 * 2
+
+
+def test_an_offloaded_optimizer_leaves_one_gradient_on_the_device() -> None:
+    chosen = run(Zero(2, reduce_bucket=100, offload_optimizer="cpu"), slots=4)
+    step = states_at("step", SHAPE, chosen)
+    assert (step.optimizer, step.gradients, step.buffers) == (0, 0, 2000)
+
+
+def test_stage_3_divides_weights_and_gathers_those_that_are_near() -> None:
+    zero = Zero(3, reduce_bucket=100, persistence_threshold=500, sub_group=10**9)
+    zero = dataclasses.replace(zero, max_reuse_distance=400, prefetch_bucket=50)
+    chosen = run(zero, slots=4)
+    backward = states_at("backward", SHAPE, chosen)
+    # A quarter of all, and the 500 frozen ones whole: they are below the threshold.
+    assert backward.weights == (250 + 125) * 2 + 500 * 2
+    assert backward.gradients == 250 * 2
+    assert backward.optimizer == 250 * 12
+    # 400 / 2 within reach, 50 fetched before, 100 of one module.
+    assert backward.buffers == (100 + 350) * 2
+    assert states_at("step", SHAPE, chosen).gradients == 250 * (2 + 2 + 4)
+
+
+def test_one_rank_gathers_nothing_in_stage_3() -> None:
+    chosen = run(Zero(3, reduce_bucket=100, max_reuse_distance=10**9))
+    assert states_at("backward", SHAPE, chosen).buffers == 200
+
+
+def test_no_more_is_gathered_than_there_is() -> None:
+    assert gathered(1000, 100, Zero(3, max_reuse_distance=10**9)) == 1000
+
+
+def test_parameters_offloaded_in_stage_3_leave_the_device() -> None:
+    zero = Zero(3, reduce_bucket=100, offload_param="cpu", offload_optimizer="cpu")
+    resting = resting_states(SHAPE, run(zero, slots=4))
+    assert (resting.weights, resting.gradients, resting.optimizer) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_float32_training_under_deepspeed_has_masters_beside_its_weights(stage: int) -> None:
+    chosen = run(Zero(stage), slots=2, precision=Precision(4, 4, masters=True))
+    resting = resting_states(SHAPE, chosen)
+    assert resting.weights == 1500 * 4
+    assert resting.optimizer == 500 * (4 + 8)
