@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from det_files.deepspeed_config import merge
 from det_files.models import PREFERENCE
+from det_files.out_of_memory import is_out_of_memory
 from det_files.trial_files import METADATA_FILE
 
 if TYPE_CHECKING:
@@ -37,10 +38,6 @@ logger = logging.getLogger(__name__)
 
 _KEY = "oom_backoff"  # in the trial's metadata, which others write to as well
 _EXIT = 1
-# In the text of a RuntimeError: the device's allocator and its libraries, the host's allocator.
-_TEXTS = re.compile(
-    r"out of memory|DefaultCPUAllocator: can't allocate memory|CU(BLAS|DNN)_STATUS_ALLOC_FAILED"
-)
 # The log policies of our experiments cancel all retries at this text.
 _CANCELS_RETRIES = re.compile(r"torch\.(cuda\.)?OutOfMemoryError: *")
 
@@ -226,19 +223,6 @@ class OomBackoff:
             f"oom_backoff: rank {rank} ran out of memory in {phase} ({reason or 'no details'}). "
             f"The trial's next start goes on from its last checkpoint with {changes}"
         )
-
-
-def is_out_of_memory(error: BaseException | None) -> bool:
-    """True where an error, or what it was raised from, is a lack of device or host memory."""
-    import torch
-
-    while error is not None:
-        if isinstance(error, torch.OutOfMemoryError | MemoryError):
-            return True
-        if isinstance(error, RuntimeError) and _TEXTS.search(str(error)):
-            return True
-        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    return False
 
 
 def _recorded(context: core.Context) -> Backoff | None:

@@ -7,7 +7,7 @@ import random
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from det_files.args import RunArgs, RunFacts
 from det_files.autotune.dsat_names import MODE_KEY, is_dsat
@@ -19,8 +19,7 @@ from det_files.combinations import (
     check_oom_backoff,
     with_weight_update,
 )
-from det_files.data.arguments import DataArguments, longest_output
-from det_files.data.reading import read_data_arguments
+from det_files.data.arguments import longest_output
 from det_files.deepspeed_config import (
     BatchSizes,
     check_autotuning,
@@ -36,49 +35,24 @@ from det_files.faults import ConfigError, Faults
 from det_files.hyperparameters import (
     check_grid,
     check_hyperparameters,
-    is_hyperparameter,
     representatives,
     sample,
 )
-from det_files.models import PREFERENCE, ModelArguments
+from det_files.models import ModelArguments
 from det_files.old_names import modernise
 from det_files.preference.arguments import (
     METHODS,
-    PreferenceArguments,
-    read_preference_arguments,
 )
 from det_files.preference.combinations import check_preference
 from det_files.schema import check_mapping, fields_of, show
 from det_files.searcher import check_searcher
+from det_files.sections import TOP_LEVEL, read_section, read_sections
 from det_files.training_arguments import SECTION as TRAINING
 from det_files.training_arguments import (
     check_training_arguments,
-    read_training_arguments,
     why_not_writable,
     with_defaults,
 )
-from det_files.tuning.arguments import TuningArguments, read_tuning_arguments
-
-TOP_LEVEL = (
-    "deepspeed_config",
-    "overwrite_deepspeed_args",
-    "model_arguments",
-    "data_arguments",
-    "tuning_arguments",
-    "training_arguments",
-    "preference_arguments",
-    "measuring_arguments",
-)
-
-
-class Sections(NamedTuple):
-    """The sections that are typed; `training` holds what was given, without defaults."""
-
-    model: ModelArguments
-    data: DataArguments
-    tuning: TuningArguments
-    training: dict[str, Any]
-    preference: PreferenceArguments | None
 
 
 def resolve_or_raise(
@@ -119,12 +93,12 @@ def resolve(
     for key in raw:
         if key not in TOP_LEVEL and key != MODE_KEY:
             faults.unknown("hyperparameters", str(key), TOP_LEVEL)
-    sections = {name: _section(raw, name, faults) for name in TOP_LEVEL[1:]}
+    sections = {name: read_section(raw, name, faults) for name in TOP_LEVEL[1:]}
     # Once as it stands, for the faults of every value that a search may draw; then one draw of it.
-    _read_sections(sections, facts.kind, faults)
+    read_sections(sections, facts.kind, faults)
     rng = random.Random(facts.seed or 0)
     drawn = sample(sections | {"deepspeed_config": raw.get("deepspeed_config")}, rng)
-    model, data, tuning, given, preference = _read_sections(drawn, facts.kind, Faults())
+    model, data, tuning, given, preference = read_sections(drawn, facts.kind, Faults())
     given |= _overwritten_batch(drawn["overwrite_deepspeed_args"], given, warnings)
     if preference is not None:
         given.setdefault("learning_rate", METHODS[preference.method].learning_rate)
@@ -177,48 +151,6 @@ def _overwritten_batch(
                 f"{show(given[argument])}"
             )
     return found
-
-
-def _section(raw: Mapping[str, Any], name: str, faults: Faults) -> dict[str, Any]:
-    value = raw.get(name)
-    if value is None:
-        return {}
-    if not isinstance(value, Mapping):
-        faults.add(f"hyperparameters.{name}", f"expected a mapping, got {show(value)}")
-        return {}
-    if name != "overwrite_deepspeed_args" and is_hyperparameter(value):
-        reason = "expected a mapping; hyperparameters stand for single arguments in it, not for all"
-        faults.add(f"hyperparameters.{name}", reason)
-        return {}
-    for suffix, candidate in representatives(value):
-        if not isinstance(candidate, Mapping):
-            reason = f"expected a mapping, got {show(candidate)}"
-            faults.add(f"hyperparameters.{name}{suffix}", reason)
-            return {}
-    return dict(value)
-
-
-def _read_sections(sections: Mapping[str, Any], kind: str, faults: Faults) -> Sections:
-    def path(name: str) -> str:
-        return f"hyperparameters.{name}"
-
-    model = ModelArguments(
-        **check_mapping(
-            path("model_arguments"), sections["model_arguments"], fields_of(ModelArguments), faults
-        )
-    )
-    data = read_data_arguments(path("data_arguments"), sections["data_arguments"], faults)
-    tuning = read_tuning_arguments(path("tuning_arguments"), sections["tuning_arguments"], faults)
-    training = read_training_arguments(
-        path("training_arguments"), sections["training_arguments"], faults, kind
-    )
-    preference, given = None, sections["preference_arguments"]
-    if kind == PREFERENCE:
-        preference = read_preference_arguments(path("preference_arguments"), given, faults)
-    elif given:
-        reason = "belongs to det_files.run_preference, which the entrypoint does not run"
-        faults.add(path("preference_arguments"), reason)
-    return Sections(model, data, tuning, training, preference)
 
 
 def _deepspeed(

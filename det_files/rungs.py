@@ -56,6 +56,15 @@ def brackets(searcher: Mapping[str, Any]) -> list[Bracket]:
     ]
 
 
+def all_brackets(searcher: Mapping[str, Any], points: int) -> list[Bracket]:
+    """The brackets of any search; random, and a grid of `points`, have one that stops nothing."""
+    if searcher["name"] in HALVING:
+        return brackets(searcher)
+    trials = points if searcher["name"] == "grid" else searcher["max_trials"]
+    at_once = _given(searcher, "max_concurrent_trials", MAX_CONCURRENT_TRIALS)
+    return [Bracket((), trials, min(at_once or trials, trials))]
+
+
 def rung_units(limit: int, divisor: float, count: int) -> tuple[int, ...]:
     """The lengths of `count` rungs: the last is the limit, each before it 1/divisor of the next."""
     return tuple(max(int(limit / divisor**power), 1) for power in range(count - 1, -1, -1))

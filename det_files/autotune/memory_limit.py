@@ -8,7 +8,6 @@ rank that left quietly would let the others wait for it in a collective operatio
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,25 +17,10 @@ from determined import core
 
 from det_files.args import RunArgs
 from det_files.autotune.metrics import is_measured
+from det_files.out_of_memory import is_out_of_memory
 from det_files.trial_files import OUT_OF_MEMORY_FILE
 
 logger = logging.getLogger(__name__)
-
-# The texts of errors and of logs: the device's allocator and its libraries, the host's allocator.
-OUT_OF_MEMORY = (
-    r"CUDA out of memory|CUDA error: out of memory|CU(?:BLAS|DNN)_STATUS_ALLOC_FAILED"
-    r"|DefaultCPUAllocator: can't allocate memory|DefaultCPUAllocator: not enough memory"
-    r"|OSError: \[Errno 12\]|^MemoryError"
-)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that device or host memory was too small."""
-    if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
-        return True
-    if isinstance(error, OSError):
-        return error.errno == 12
-    return isinstance(error, RuntimeError) and bool(re.search(OUT_OF_MEMORY, str(error)))
 
 
 @contextmanager

@@ -7,11 +7,10 @@ that was killed goes on as if it had not been.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from det_files.autotune.memory_limit import OUT_OF_MEMORY, record_out_of_memory
+from det_files.autotune.memory_limit import record_out_of_memory
 from det_files.autotune.metrics import PEAK_MEMORY, SPREAD
 from det_files.autotune.space import Candidate
 from det_files.autotune.strategy import (
@@ -29,6 +28,7 @@ from det_files.local import failure
 from det_files.local.metrics import Row, best_row, read_rows
 from det_files.local.run_directory import RunDirectory, write_atomically
 from det_files.local.summary import State, Trial
+from det_files.out_of_memory import TEXTS
 from det_files.trial_files import CONFIG_ERROR_FILE, METRICS_FILE, OUT_OF_MEMORY_FILE
 
 if TYPE_CHECKING:
@@ -182,5 +182,5 @@ def _memory_in_log(trial: Trial, kills: int) -> str:
     lines = failure.read_log(trial.directory / "log.txt")
     if failure.certain_cause(lines, kills) == failure.OUT_OF_MEMORY_KILL:
         return "killed by the kernel: the machine's memory was too small"
-    found = [line for line in lines if re.search(OUT_OF_MEMORY, line)]
+    found = [line for line in lines if TEXTS.search(line)]
     return found[-1].strip() if found else ""

@@ -26,10 +26,8 @@ from det_files.local.search_space import SearchSpace
 from det_files.rungs import (
     DIVISOR,
     HALVING,
-    MAX_CONCURRENT_TRIALS,
     WORST,
-    Bracket,
-    brackets,
+    all_brackets,
     smaller_is_better,
     time_metric,
 )
@@ -63,7 +61,7 @@ class SearchStudy:
         self.searcher = dict(searcher)
         self._space = space
         self._points = space.grid() if searcher["name"] == "grid" else []
-        self.brackets = search_brackets(searcher, len(self._points))
+        self.brackets = all_brackets(searcher, len(self._points))
         self._is_halving = searcher["name"] in HALVING
         self._smaller = smaller_is_better(searcher)
         divisor = float(searcher.get("divisor") or DIVISOR)
@@ -242,16 +240,6 @@ class SearchStudy:
                 left[bracket] -= 1
                 queue.append(bracket)
         return queue
-
-
-def search_brackets(searcher: Mapping[str, Any], points: int) -> list[Bracket]:
-    """The brackets of any search; random and grid have one, in which nothing is stopped."""
-    if searcher["name"] in HALVING:
-        return brackets(searcher)
-    trials = points if searcher["name"] == "grid" else searcher["max_trials"]
-    at_once = searcher.get("max_concurrent_trials")
-    at_once = MAX_CONCURRENT_TRIALS if at_once is None else at_once
-    return [Bracket((), trials, min(at_once or trials, trials))]
 
 
 def open_study(path: Path) -> Study:

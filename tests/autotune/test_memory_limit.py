@@ -13,7 +13,8 @@ from determined import core
 
 from conftest import ROOT
 from det_files.args import RunArgs
-from det_files.autotune.memory_limit import is_out_of_memory, out_of_memory_is_a_result
+from det_files.autotune.memory_limit import out_of_memory_is_a_result
+from det_files.out_of_memory import is_out_of_memory
 from det_files.experiment import load_experiment
 from det_files.validate import check_experiment
 
