@@ -28,7 +28,6 @@ from det_files.oom_backoff import (
     Batches,
     OomBackoff,
     count_backoffs,
-    is_out_of_memory,
     read_backoff,
 )
 from det_files.tuning.arguments import TuningArguments
@@ -71,48 +70,6 @@ def test_a_smaller_micro_batch_keeps_the_global_one(
 def test_evaluation_is_halved_by_itself() -> None:
     assert Batches(8, 1, 5).smaller(evaluating=True) == Batches(8, 1, 2)
     assert Batches(8, 1, 1).smaller(evaluating=True) is None
-
-
-def real_cpu_error() -> Exception:
-    try:
-        torch.empty(1 << 50, dtype=torch.uint8)
-    except RuntimeError as error:
-        return error
-    raise AssertionError("a petabyte was given")
-
-
-def wrapped(inner: Exception, explicit: bool) -> Exception:
-    """Another error, raised while that one was handled."""
-    try:
-        try:
-            raise inner
-        except Exception as error:
-            if explicit:
-                raise RuntimeError("the engine failed") from error
-            raise RuntimeError("the engine failed")  # noqa: B904
-    except RuntimeError as outer:
-        return outer
-
-
-@pytest.mark.parametrize(
-    ("error", "expected"),
-    [
-        (CUDA, True),
-        (torch.OutOfMemoryError("whatever it says"), True),
-        (RuntimeError("CUDA error: out of memory"), True),
-        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"), True),
-        (MemoryError(), True),
-        (real_cpu_error(), True),
-        (wrapped(CUDA, True), True),
-        (wrapped(MemoryError(), False), True),
-        (wrapped(ValueError("no"), True), False),
-        (RuntimeError("Connection closed by peer [127.0.0.1]:2048"), False),
-        (RuntimeError("CUDA error: device-side assert triggered"), False),
-        (ValueError("out of memory"), False),
-    ],
-)
-def test_what_counts_as_out_of_memory(error: Exception, expected: bool) -> None:
-    assert is_out_of_memory(error) is expected
 
 
 def make_args(kind: str = CAUSAL, deepspeed: Any = None, **training: Any) -> RunArgs:

@@ -14,29 +14,10 @@ from determined import core
 from conftest import ROOT
 from det_files.args import RunArgs
 from det_files.autotune.memory_limit import out_of_memory_is_a_result
-from det_files.out_of_memory import is_out_of_memory
 from det_files.experiment import load_experiment
 from det_files.validate import check_experiment
 
 TEXT = "CUDA out of memory. Tried to allocate 2.00 GiB."
-
-
-@pytest.mark.parametrize(
-    ("error", "is_one"),
-    [
-        (torch.OutOfMemoryError(TEXT), True),
-        (RuntimeError("CUDA error: out of memory"), True),
-        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you"), True),
-        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), True),
-        (MemoryError(), True),
-        (OSError(12, "Cannot allocate memory"), True),
-        (OSError(28, "No space left on device"), False),
-        (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
-        (ValueError(TEXT), False),
-    ],
-)
-def test_which_errors(error: Exception, is_one: bool) -> None:
-    assert is_out_of_memory(error) is is_one
 
 
 def arguments(metric: str, trial_dir: Path | None) -> RunArgs:
