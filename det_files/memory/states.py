@@ -51,7 +51,7 @@ def resting_states(shape: ModelShape, run: Run) -> States:
         gradients = partition(shape.trained, run.slots) * float(run.precision.trained)
     if zero.stage in (1, 2) and zero.offload_optimizer != "none":
         buffers += shape.largest_trained * run.precision.trained
-    if zero.stage is None and run.slots > 1:
+    if zero.stage is None:
         buffers += shape.trained * run.precision.trained
     return States(step.weights, gradients, step.optimizer, buffers)
 
@@ -77,8 +77,8 @@ def _unpartitioned(moment: str, shape: ModelShape, run: Run) -> States:
     optimizer = state_bytes(run.optimizer, trained_parameters)
     if run.zero.stage == 0 and kind.masters:
         optimizer += 4 * trained
-    # DistributedDataParallel's buckets hold every gradient once more.
-    buffers = float(whole) if run.zero.stage is None and run.slots > 1 else 0.0
+    # DistributedDataParallel's buckets hold every gradient once more, of a single rank, too.
+    buffers = float(whole) if run.zero.stage is None else 0.0
     if moment == "step" and run.foreach:
         buffers += 4 * trained  # torch.optim: "foreach uses ~ sizeof(params) more peak memory"
     return States(weights, gradients, optimizer, buffers)

@@ -29,10 +29,11 @@ def test_without_deepspeed_weights_are_float32_and_autocast_copies_matrices() ->
     )
     chosen = run(Zero(), precision=Precision(2, 4, copies=2))
     weights = 1000 * 4 + 500 * 2
-    assert states_at("loss", shape, chosen) == States(weights + 900 * 2, 0, 8000, 0)
-    assert states_at("reduced", shape, chosen) == States(weights, 4000, 8000, 0)
-    # A later micro-batch begins with the gradients of the first, and DDP holds them twice.
-    later = dataclasses.replace(chosen, accumulation=2, slots=2)
+    # DDP's buckets are as large as the gradients, which are made in the backward pass.
+    assert states_at("loss", shape, chosen) == States(weights + 900 * 2, 0, 8000, 4000)
+    assert states_at("reduced", shape, chosen) == States(weights, 4000, 8000, 4000)
+    # A later micro-batch begins with the gradients of the first.
+    later = dataclasses.replace(chosen, accumulation=2)
     assert states_at("loss", shape, later) == States(weights + 900 * 2, 4000, 8000, 4000)
 
 
