@@ -2,23 +2,25 @@
 
     python -m benchmarks.memory --model models/smollm2-135m-instruct
 
-On a CPU every byte that torch's allocator hands out and takes back is counted (the memory events of
-torch's profiler, from before the model is loaded), of rank 0: tensors, not resident pages. On GPUs it
-is torch.cuda's own counts. Two figures a run: model states, when a step has ended and the next has
-not begun; and the peak from the first step to the last. Rows all have the same length, so that the
-longest is also the usual one; weights are random, so that none are mapped from a file.
+On a CPU every block that torch's allocator takes and gives back is counted (allocations.c, loaded
+before the C library; torch's profiler misses what gloo's threads free), of rank 0: tensors, not
+resident pages. On GPUs it is torch.cuda's own counts. Two figures a run: model states, when a step
+has ended and the next has not begun; and the peak from the first step to the last. All rows have
+the same length, so that the longest is also the usual one; weights are random, so that none are
+mapped from a file.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import os
 import random
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,6 @@ from benchmarks import machine
 
 MEBIBYTE = 1024 * 1024
 STEPS = 3
-MARK = "benchmark: step"
 # A tiny Llama, large enough that a counter of steps is nothing beside it.
 TINY = {
     "vocab_size": 384,
@@ -83,9 +84,7 @@ def cases_of(model: str) -> list[Case]:
         Case(model, "lora", None, 1, training=CHECKPOINTING, what=", checkpointing"),
         Case(model, "full", 2, 2, training=ACCUMULATION, what=", 2 micro-batches"),
         Case(model, "full", 2, 2, zero=OFFLOAD, what=", optimizer offloaded"),
-        Case(
-            model, "full", None, 1, training={"optim": "adamw_torch_8bit"}, what=", 8-bit Adam"
-        ),
+        Case(model, "full", None, 1, training={"optim": "adamw_torch_8bit"}, what=", 8-bit Adam"),
     ]
 
 
@@ -178,7 +177,8 @@ def measured(case: Case, config: Mapping[str, Any], directory: Path) -> dict[str
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     done = subprocess.run(
         command,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PATH": path},
+        env=os.environ
+        | {"OMP_NUM_THREADS": "1", "PATH": path, "LD_PRELOAD": str(directory / "allocations.so")},
         cwd=machine.ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -190,7 +190,7 @@ def measured(case: Case, config: Mapping[str, Any], directory: Path) -> dict[str
 
 
 def run_as_rank(result: Path, words: Sequence[str]) -> None:
-    """What one rank does: the entrypoint, counted, with a mark at the end of every step."""
+    """What one rank does: the entrypoint, with a look at the counts at the end of every step."""
     from unittest import mock
 
     import torch
@@ -198,52 +198,37 @@ def run_as_rank(result: Path, words: Sequence[str]) -> None:
 
     from det_files import run_clm, training
 
-    cuda = torch.cuda.is_available()
+    if torch.cuda.is_available():
+        held, most = torch.cuda.memory_allocated, torch.cuda.max_memory_allocated
+        reset: Callable[[], Any] = torch.cuda.reset_peak_memory_stats
+    else:
+        library = ctypes.CDLL(os.environ["LD_PRELOAD"])
+        held, most, reset = library.allocated_bytes, library.peak_bytes, library.reset_peak
+        held.restype = most.restype = ctypes.c_longlong
     counts: dict[str, int] = {}
 
-    class Marks(TrainerCallback):
-        def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
-            if cuda and not counts:
-                torch.cuda.reset_peak_memory_stats()
-            torch.profiler.record_function(MARK).__enter__().__exit__(None, None, None)
+    class Counts(TrainerCallback):
+        def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
+            reset()
 
         def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-            if cuda:
-                counts["states"] = torch.cuda.memory_allocated()
-                counts["peak"] = torch.cuda.max_memory_allocated()
-            with torch.profiler.record_function(MARK):
-                pass
+            counts.update(states=held(), peak=most())
 
     callbacks = training.trial_callbacks
     sys.argv = ["det_files.run_clm", *words]
-    with mock.patch.object(training, "trial_callbacks", lambda *a: [*callbacks(*a), Marks()]):
-        if cuda:
-            run_clm.main()
-        else:
-            kinds = [torch.profiler.ProfilerActivity.CPU]
-            with torch.profiler.profile(activities=kinds, profile_memory=True) as profile:
-                run_clm.main()
-            counts.update(count_events(profile.profiler.kineto_results.events()))
+    with mock.patch.object(training, "trial_callbacks", lambda *a: [*callbacks(*a), Counts()]):
+        run_clm.main()
     if os.environ.get("RANK", "0") == "0":
         result.write_text(json.dumps(counts), encoding="utf-8")
 
 
-def count_events(events: Sequence[Any]) -> dict[str, int]:
-    """Bytes alive at the last mark, and the most from the first mark to the last."""
-    marks = sorted(event.start_ns() for event in events if event.name() == MARK)
-    live = peak = states = 0
-    for event in sorted(_memory(events), key=lambda event: event.start_ns()):
-        if event.start_ns() > marks[-1]:
-            break
-        live += event.nbytes()
-        if event.start_ns() >= marks[0]:
-            peak = max(peak, live)
-        states = live
-    return {"states": states, "peak": peak}
-
-
-def _memory(events: Sequence[Any]) -> Iterator[Any]:
-    return (event for event in events if event.name() == "[memory]")
+def build_counter(directory: Path) -> Path:
+    """allocations.c as a library."""
+    library = directory / "allocations.so"
+    source = str(Path(__file__).with_name("allocations.c"))
+    command = ["cc", "-O2", "-shared", "-fPIC", source, "-o", str(library), "-ldl", "-lpthread"]
+    subprocess.run(command, check=True)
+    return library
 
 
 def compare(case: Case, model: Path, data: Path, directory: Path) -> dict[str, Any]:
@@ -279,6 +264,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print("|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as temporary:
         directory = Path(temporary)
+        build_counter(directory)
         make_data(directory / "data")
         make_tiny(directory / "tiny", options.model)
         for name, model in (("tiny", directory / "tiny"), ("135M", options.model.resolve())):
