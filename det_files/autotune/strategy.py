@@ -6,7 +6,8 @@
    in logarithms, and its shape as about the same for all combinations: what one has shown bounds
    the others. A combination whose bound is below the best measurement is not tried any more.
 3. Other bucket sizes, with the winner.
-4. The two best once more: a best of many is in part a lucky one.
+4. The two best once more, and up to four that errors do not tell apart: a best of many is in part a
+   lucky one.
 
 Memory is monotone: where a candidate ran out of it, none is tried that is predicted to need more
 with the same offload.
@@ -18,7 +19,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from statistics import mean
+from statistics import mean, median
 
 from det_files.autotune.space import Candidate, Combination
 
@@ -32,7 +33,8 @@ CURVATURE = 0.25
 # The gain of a doubling before anything is known.
 UNKNOWN_GAIN = 0.25
 REPEATS = 2
-_CONFIRMED = 2  # how many are measured once more
+_CONFIRMED, _MOST_CONFIRMED = 2, 4  # how many are measured once more
+NEAR = 2.0  # standard errors of one trial by which a candidate may be behind the best for that
 _SURVEY_SHARE = 0.6  # of the trials, where there are more combinations than that
 _NEEDS_MORE = 1.02  # times the bytes of what ran out: the estimate orders, with errors
 
@@ -97,6 +99,8 @@ class Knowledge:
             candidate: math.log(max(mean(found), 1e-30)) for candidate, found in scores.items()
         }
         self.tried = {result.candidate for result in results}
+        shares = [r.spread / r.score for r in results if r.outcome == MEASURED and r.score > 0]
+        self.noise = median(shares) if shares else 0.0
         # Combination → (x, log of the score), by x, the micro-batch's binary logarithm.
         self.curves: dict[Combination, list[tuple[float, float]]] = {}
         for candidate in sorted(self.logs, key=lambda candidate: candidate.micro_batch):
@@ -238,6 +242,8 @@ def _other_buckets(known: Knowledge) -> Candidate | None:
 
 
 def _confirmation(known: Knowledge) -> Candidate | None:
-    """One of the two best that has been measured only once."""
-    ranked = sorted(known.logs, key=lambda c: -known.logs[c])[:_CONFIRMED]
-    return next((c for c in ranked if known.counts[c] < REPEATS), None)
+    """One of the two best, or of those that errors do not tell apart from them, measured once."""
+    ranked = sorted(known.logs, key=lambda c: -known.logs[c])
+    near = [c for c in ranked if known.logs[c] > known.logs[ranked[0]] - NEAR * known.noise]
+    chosen = ranked[: max(_CONFIRMED, min(len(near), _MOST_CONFIRMED))]
+    return next((c for c in chosen if known.counts[c] < REPEATS), None)

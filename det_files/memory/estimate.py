@@ -3,7 +3,7 @@
     shape = read_shape(args)                     # once for a model and tuning method; seconds
     estimate_run(shape, args).device_bytes       # arithmetic; for any stage, slots, micro-batch
 
-The peak is the largest of four moments (states.MOMENTS): parts are those of that moment, so that
+The peak is the largest of five moments (states.MOMENTS): parts are those of that moment, so that
 they add up to it. `margin` is an allowance, not a measurement.
 """
 
@@ -205,10 +205,10 @@ def _parts(
         held, loss = activations.kept, logits.loss
         if activations.forward > loss:  # a layer's own peak, in the last of them
             held, loss = held + activations.forward, 0.0
+    elif moment == "head":
+        held, loss = activations.kept, logits.backward
     elif moment == "backward":
-        held, loss = activations.kept + activations.backward, 0.0
-        if logits.backward > activations.backward:
-            held, loss = activations.kept, logits.backward
+        held = activations.kept + activations.backward
     elif moment == "reduced":
         held = activations.backward
     found = _state_parts(states, reference)

@@ -45,9 +45,11 @@ def _chunked(head: Head, supervised: int, width: int, device: str) -> Logits:
     copies = 4 if head.capped else 0
     normalised, differentiated = chunk * (4 + 4), chunk * (4 + copies + narrow)
     by_weight = 4 * table if head.trained else 0
-    # One chunk's gradient by weights, before it is added (in float32 it is added at once).
+    # One chunk's gradient by weights, before it is added (in float32 it is added at once), which a
+    # CPU does by way of a copy in float32.
     product = table * narrow if head.trained else 0
-    loss = 2 * hidden + by_weight + max(normalised, differentiated + product)
+    added = product + (4 * table if product and device == "cpu" else 0)
+    loss = 2 * hidden + by_weight + max(normalised, differentiated + added)
     # Scaled by the gradient of the loss in float32, then rounded; the sums are there until then.
     backward = hidden + max(
         hidden + supervised * head.hidden * 4, by_weight * 2 + product if head.trained else 0

@@ -16,9 +16,12 @@ from det_files.memory.runs import Run
 from det_files.memory.shape import ModelShape
 from det_files.memory.zero import Zero
 
-# loss: the end of the forward pass; backward: that pass begins; reduced: it ends; step: the
-# optimizer's.
-MOMENTS = ("loss", "backward", "reduced", "step")
+# loss: the end of the forward pass; head: the output layer is differentiated; backward: the last
+# layer is; reduced: the backward pass ends; step: the optimizer's.
+MOMENTS = ("loss", "head", "backward", "reduced", "step")
+_EARLY = ("loss", "head", "backward")
+# DeepSpeed takes a gradient's norm of a copy in float64 (zero/utils.py: get_norm_dtype).
+_NORM_BYTES = 8
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,25 @@ def states_at(moment: str, shape: ModelShape, run: Run) -> States:
         found = _stage_3(moment, shape, run)
     else:
         found = _stages_1_and_2(moment, shape, run)
-    return replace(found, buffers=found.buffers + shape.buffer_bytes)
+    return replace(
+        found,
+        gradients=found.gradients + _head_gradient(moment, shape, run),
+        buffers=found.buffers + shape.buffer_bytes,
+    )
+
+
+def _head_gradient(moment: str, shape: ModelShape, run: Run) -> float:
+    """Bytes of a trained output layer's gradient, where no other part counts it.
+
+    It is the first to be made. A table that is the embeddings', too, gets a second one at the end
+    of the backward pass, and autograd keeps the first until then.
+    """
+    if not shape.head.trained or moment not in ("backward", "reduced"):
+        return 0.0
+    partitioned = run.zero.stage in (2, 3)
+    if not shape.head.tied and (partitioned or moment == "reduced"):
+        return 0.0
+    return float(shape.head.vocabulary * shape.head.hidden * run.precision.trained)
 
 
 def resting_states(shape: ModelShape, run: Run) -> States:
@@ -51,7 +72,7 @@ def resting_states(shape: ModelShape, run: Run) -> States:
         gradients = partition(shape.trained, run.slots) * float(run.precision.trained)
     if zero.stage in (1, 2) and zero.offload_optimizer != "none":
         buffers += shape.largest_trained * run.precision.trained
-    if zero.stage is None and run.slots > 1:
+    if zero.stage is None:
         buffers += shape.trained * run.precision.trained
     return States(step.weights, gradients, step.optimizer, buffers)
 
@@ -67,18 +88,18 @@ def _unpartitioned(moment: str, shape: ModelShape, run: Run) -> States:
     weights = trained * kind.trained + shape.frozen_bytes(kind.frozen)
     whole = trained * kind.trained
     # They were set to None; a first micro-batch makes them on its way back.
-    fresh = moment in ("loss", "backward") and run.accumulation == 1
+    fresh = moment in _EARLY and run.accumulation == 1
     gradients = 0.0 if fresh else float(whole)
     copies = _cast_elements(shape) * kind.copies
     if moment == "backward" and run.checkpointing:
         copies //= max(1, shape.layers)  # made again, a layer at a time
-    weights += copies if moment in ("loss", "backward") else 0
+    weights += copies if moment in _EARLY else 0
     trained_parameters = tuple(p for p in shape.parameters if p.trained)
     optimizer = state_bytes(run.optimizer, trained_parameters)
     if run.zero.stage == 0 and kind.masters:
         optimizer += 4 * trained
-    # DistributedDataParallel's buckets hold every gradient once more.
-    buffers = float(whole) if run.zero.stage is None and run.slots > 1 else 0.0
+    # DistributedDataParallel's buckets hold every gradient once more, of a single rank, too.
+    buffers = float(whole) if run.zero.stage is None else 0.0
     if moment == "step" and run.foreach:
         buffers += 4 * trained  # torch.optim: "foreach uses ~ sizeof(params) more peak memory"
     return States(weights, gradients, optimizer, buffers)
@@ -104,26 +125,38 @@ def _stages_1_and_2(moment: str, shape: ModelShape, run: Run) -> States:
     accumulated = run.accumulation > 1
     gradients = 0.0
     if zero.stage == 1:
-        if moment in ("loss", "backward"):
+        if moment in _EARLY:
             gradients = trained * width if accumulated else 0
         elif moment == "reduced":
             gradients = trained * width + (0 if offloaded else part * width)
     elif not offloaded:
-        if moment in ("loss", "backward"):
+        if moment in _EARLY:
             gradients = part * width if accumulated else 0
         elif moment == "reduced":
             gradients = part * width * (2 if accumulated else 1)
+    norm = _NORM_BYTES * min(shape.largest_trained, part)
     if moment == "step" and not offloaded:
-        # The partition, its flat copy and that in float32 (step); a float32 one is not copied.
-        gradients = part * (2 * width + (4 if width < 4 else 0))
+        # The partition and a copy for its norm; or its flat copy and that in float32 (a float32 one
+        # is not copied).
+        gradients = max(part * width + norm, part * (2 * width + (4 if width < 4 else 0)))
     if moment in ("backward", "reduced"):
         buffers += zero.buckets * zero.reduce_bucket * width
     if moment == "reduced":
-        # allreduce_bucket: slices of several ranks are sent as one flat copy; and a gradient that
-        # is not in its bucket yet.
-        sent = min(zero.reduce_bucket, trained) if run.slots > 1 else 0
-        buffers += (sent + shape.largest_trained) * width
+        buffers += _on_its_way(shape, run) * width + (norm if offloaded else 0)
     return States(weights, float(gradients), optimizer, buffers)
+
+
+def _on_its_way(shape: ModelShape, run: Run) -> int:
+    """Elements of gradients between a parameter and its rank (reduce_ipg_grads).
+
+    One that is larger than a bucket is reduced where it is. Others are copied into the bucket, of
+    which slices for several ranks are sent as one flat copy (allreduce_bucket).
+    """
+    zero, largest = run.zero, shape.largest_trained
+    made = largest if run.zero.stage == 2 else 0  # stage 1 has all gradients already
+    if largest > zero.reduce_bucket:
+        return made
+    return made + (min(zero.reduce_bucket, shape.trained) if run.slots > 1 else 0)
 
 
 def _stage_3(moment: str, shape: ModelShape, run: Run) -> States:
@@ -143,7 +176,8 @@ def _stage_3(moment: str, shape: ModelShape, run: Run) -> States:
     if moment == "step":
         if not offloaded:
             group = min(part, zero.sub_group)
-            gradients += group * (4 if width == 4 else width + 4)
+            norm = _NORM_BYTES * partition(shape.largest_trained, slots)
+            gradients += max(norm, group * (4 if width == 4 else width + 4))
         return States(weights, gradients, optimizer, buffers)
     if slots > 1 or zero.offload_param != "none":
         buffers += gathered(others, shape.largest_module, zero) * width

@@ -72,8 +72,9 @@ def show_estimate(estimate: Estimate, shape: ModelShape) -> str:
 
 _PEAKS = {
     "loss": "when the loss is computed",
-    "backward": "when the backward pass begins",
-    "reduced": "when gradients are reduced",
+    "head": "when the output layer is differentiated",
+    "backward": "when the last layer is differentiated",
+    "reduced": "when the backward pass ends",
     "step": "in the optimizer's step",
 }
 

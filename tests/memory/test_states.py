@@ -7,6 +7,7 @@ import pytest
 from memory_runs import plain_shape
 
 from det_files.memory.runs import Precision, Run
+from det_files.memory.shape import Head, Parameter
 from det_files.memory.states import States, gathered, resting_states, states_at
 from det_files.memory.zero import Zero
 
@@ -29,10 +30,11 @@ def test_without_deepspeed_weights_are_float32_and_autocast_copies_matrices() ->
     )
     chosen = run(Zero(), precision=Precision(2, 4, copies=2))
     weights = 1000 * 4 + 500 * 2
-    assert states_at("loss", shape, chosen) == States(weights + 900 * 2, 0, 8000, 0)
-    assert states_at("reduced", shape, chosen) == States(weights, 4000, 8000, 0)
-    # A later micro-batch begins with the gradients of the first, and DDP holds them twice.
-    later = dataclasses.replace(chosen, accumulation=2, slots=2)
+    # DDP's buckets are as large as the gradients, which are made in the backward pass.
+    assert states_at("loss", shape, chosen) == States(weights + 900 * 2, 0, 8000, 4000)
+    assert states_at("reduced", shape, chosen) == States(weights, 4000, 8000, 4000)
+    # A later micro-batch begins with the gradients of the first.
+    later = dataclasses.replace(chosen, accumulation=2)
     assert states_at("loss", shape, later) == States(weights + 900 * 2, 4000, 8000, 4000)
 
 
@@ -41,17 +43,22 @@ def test_stage_1_divides_the_optimizer_and_holds_all_gradients_at_the_end() -> N
     assert states_at("backward", SHAPE, chosen) == States(3000, 0, 250 * 12, 200)
     reduced = states_at("reduced", SHAPE, chosen)
     assert reduced.gradients == 1000 * 2 + 250 * 2
-    # The bucket, its flat copy on the way, and the gradient that is not in it yet.
-    assert reduced.buffers == (100 + 100 + 1000) * 2
-    # Partition, flat copy, and float32: 2 + 2 + 4 bytes.
-    assert states_at("step", SHAPE, chosen) == States(3000, 250 * 8, 250 * 12, 0)
+    # The one parameter is larger than a bucket, and reduced where it is.
+    assert reduced.buffers == 100 * 2
+    # The partition, and a copy in float64 of what of the largest gradient is in it.
+    assert states_at("step", SHAPE, chosen) == States(3000, 250 * (2 + 8), 250 * 12, 0)
+    # Of many small ones it is partition, flat copy, and float32: 2 + 2 + 4 bytes; and slices in a
+    # bucket are sent as a copy.
+    many = plain_shape(parameters=(Parameter((10,), 100, trained=True),))
+    assert states_at("step", many, chosen).gradients == 250 * 8
+    assert states_at("reduced", many, chosen).buffers == (100 + 100) * 2
 
 
 def test_stage_2_holds_a_part_of_the_gradients_and_two_buckets() -> None:
     chosen = run(Zero(2, reduce_bucket=100, buckets=2), slots=4)
     reduced = states_at("reduced", SHAPE, chosen)
     assert reduced.gradients == 250 * 2
-    assert reduced.buffers == (2 * 100 + 100 + 1000) * 2
+    assert reduced.buffers == (2 * 100 + 1000) * 2
     later = dataclasses.replace(chosen, accumulation=4)
     assert states_at("loss", SHAPE, later).gradients == 250 * 2
 
@@ -73,7 +80,20 @@ def test_stage_3_divides_weights_and_gathers_those_that_are_near() -> None:
     assert backward.optimizer == 250 * 12
     # 400 / 2 within reach, 50 fetched before, 100 of one module.
     assert backward.buffers == (100 + 350) * 2
-    assert states_at("step", SHAPE, chosen).gradients == 250 * (2 + 2 + 4)
+    # The partitions, and the largest one's copy in float64.
+    assert states_at("step", SHAPE, chosen).gradients == 250 * (2 + 8)
+
+
+def test_a_trained_output_layer_has_its_gradient_first() -> None:
+    tied = Head(10, 10, chunked=True, whole=False, trained=True, tied=True)
+    shape = plain_shape(1000, head=tied)
+    for zero in (Zero(1), Zero(2), Zero(3)):
+        first = states_at("backward", shape, run(zero, slots=4)).gradients
+        loss = states_at("loss", shape, run(zero, slots=4)).gradients
+        assert first - loss == 100 * 2
+    apart = plain_shape(1000, head=dataclasses.replace(tied, tied=False))
+    assert states_at("backward", apart, run(Zero(2), slots=4)).gradients == 0
+    assert states_at("backward", apart, run(Zero(1), slots=4)).gradients == 200
 
 
 def test_one_rank_gathers_nothing_in_stage_3() -> None:
