@@ -8,9 +8,10 @@ import re
 # The device's allocator and its libraries, the host's allocator, the system.
 TEXTS = re.compile(
     r"CUDA out of memory|CUDA error: out of memory|HIP out of memory"
+    r"|Cuda failure (?:\d+ )?'out of memory'"
     r"|CU(?:BLAS|DNN)_STATUS_ALLOC_FAILED|OutOfMemoryError: "
     r"|DefaultCPUAllocator: (?:can't allocate|not enough) memory"
-    r"|OSError: \[Errno 12\]|^MemoryError"
+    r"|OSError: \[Errno 12\]|(?:^|\] |\]: )MemoryError\b"
 )
 
 

@@ -54,7 +54,8 @@ def build_trainer(
     _check_global_batch(layout, batch_sizes(training_args))
     if args.model.compile == "layers":
         compile_layers(model)
-    resume_latest(training_args, core)
+    if not is_measured(args.facts.searcher):  # what is measured is measured from the start
+        resume_latest(training_args, core)
     callbacks = trial_callbacks(args, training_args, core)
     trainer = TokenTrainer(
         model=model,

@@ -57,7 +57,9 @@ def test_what_counts_as_out_of_memory(error: Exception, expected: bool) -> None:
     [
         (f"[rank=3] [rank3]: torch.OutOfMemoryError: {TEXT}", True),
         ("RuntimeError: [enforce fail] DefaultCPUAllocator: can't allocate memory: you", True),
-        ("MemoryError", True),
+        ("[rank=0] MemoryError", True),
+        ("[rank=1] [rank1]: MemoryError: ", True),
+        ("Last error: Cuda failure 2 'out of memory'", True),
         ("the message MemoryError was not raised", False),
         ("RuntimeError: CUDA error: an illegal memory access was encountered", False),
     ],

@@ -22,6 +22,7 @@ from det_files.local.plan import Plan, facts_of, own_command
 from det_files.local.run_directory import RunDirectory
 from det_files.local.runner import Runner
 from det_files.local.stop_requests import StopRequests
+from det_files.local.summary import update_summary
 from det_files.local.terminal import Terminal
 
 
@@ -65,6 +66,8 @@ def carry_out(plan: AutotunePlan, arguments: AutotuneArguments, terminal: Termin
         }
         local = Plan(plan.experiment, plan.resources, own_command(terminal), run)
         facts = facts_of(local, run.read_summary()) | {"searcher": described}
+        if not run.summary_file.exists():  # from here on the run can be resumed
+            run.write_summary(update_summary({}, [], facts))
         grid = bool(plan.asked["grid"])
         search = AutotuneSearch(run, plan.space, plan.derive, plan.metric, plan.trials, grid=grid)
         terminal.note(

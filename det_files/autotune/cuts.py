@@ -8,9 +8,11 @@ processes of the machine their lives.
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from det_files.args import RunArgs
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from det_files.experiment import Experiment
 
 GIBIBYTE = 2**30
-_TRIED_UP_TO = {"cuda": 1.1, "cpu": 0.9}  # times the memory there is
+_TRIED_UP_TO = {"GPU": 1.1, "host": 0.9}  # times the memory there is
 
 Check = Callable[["Experiment", int], RunArgs]
 
@@ -40,12 +42,11 @@ class Memory:
 
     def refuses(self, estimate: Estimate) -> str:
         """Why a rank of so much memory is not tried; empty where it is."""
-        share = _TRIED_UP_TO[self.device]
         wanted = [("host", estimate.host_bytes, self.host_bytes)]
         if not estimate.on_cpu:
             wanted.insert(0, ("GPU", estimate.device_bytes, self.device_bytes))
         for what, needed, there in wanted:
-            if there is not None and needed > share * there:
+            if there is not None and needed > _TRIED_UP_TO[what] * there:
                 return (
                     f"needs about {needed / GIBIBYTE:.1f} GiB of {what} memory a rank, "
                     f"there are {there / GIBIBYTE:.1f}"
@@ -62,6 +63,7 @@ def memory_of_machine(slots: int, gpus: int, gpu_memory: float | None) -> Memory
         host = int(fields["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError, ValueError):
         pass  # pages that are free now: less than what would be
+    host = int(min(host, _left_in_container()))
     if not gpus:
         return Memory("cpu", None, gpu_memory or host / slots)
     if gpu_memory is None:
@@ -70,6 +72,16 @@ def memory_of_machine(slots: int, gpus: int, gpu_memory: float | None) -> Memory
         sizes = [torch.cuda.get_device_properties(i).total_memory for i in range(slots)]
         gpu_memory = float(min(sizes))
     return Memory("cuda", gpu_memory, host / slots)
+
+
+def _left_in_container() -> float:
+    """Bytes that a control group (version 2) still allows; infinite where there is no limit."""
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit, used = (int((group / f"memory.{name}").read_text()) for name in ("max", "current"))
+    except (OSError, ValueError):  # "max": no limit
+        return math.inf
+    return max(limit - used, 0)
 
 
 @dataclass

@@ -36,8 +36,11 @@ class MeasuringArguments:
 
 
 def is_measured(searcher: Mapping[str, Any]) -> bool:
-    """Whether the searcher goes by what a trial measures of itself, at its end."""
-    return searcher.get("metric") in MEASURED
+    """Whether the searcher goes by what a trial measures of itself, at its end.
+
+    (DeepSpeed Autotune, whose searcher is `custom`, has a metric `throughput` of its own.)
+    """
+    return searcher.get("metric") in MEASURED and searcher.get("name") != "custom"
 
 
 def check_measuring(
@@ -59,6 +62,9 @@ def check_measuring(
             f"{searcher['metric']} is reported once, at the end, and no validation before it may "
             f'lack it: say "no", got {show(training["eval_strategy"])}',
         )
+    if training.get("oom_backoff"):
+        reason = "half of the rows would be measured in the name of all of them: leave it out"
+        faults.add(f"{TRAINING}.oom_backoff", reason)
     steps, warmup = training.get("max_steps", -1), given.get("warmup_steps")
     warmup = MeasuringArguments.warmup_steps if not isinstance(warmup, int) else warmup
     if isinstance(steps, int) and 0 < steps < warmup + FEWEST_STEPS:

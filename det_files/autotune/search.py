@@ -76,8 +76,11 @@ class AutotuneSearch:
         trial = self._add(Candidate.of_mapping(entry["candidate"]))
         trial.state = State(entry["state"])
         trial.restarts, trial.wall_seconds = entry["restarts"], entry["wall_seconds"]
-        if trial.state is State.RUNNING and _measurement(trial, self._metric) is not None:
-            trial.state = State.COMPLETED  # the runner was killed before it noted that
+        if trial.state in (State.RUNNING, State.KILLED):  # killed before it was noted
+            if _measurement(trial, self._metric) is not None:
+                trial.state = State.COMPLETED
+            elif (trial.directory / OUT_OF_MEMORY_FILE).exists():
+                trial.state = State.ERROR
         self._describe(trial)
 
     def _add(self, candidate: Candidate) -> Trial:

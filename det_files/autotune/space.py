@@ -145,7 +145,7 @@ def overwritten(combination: Combination, deepspeed: Mapping[str, Any]) -> dict[
         ("param", combination.offload == "cpu+params"),
     ):
         given = offload_device(deepspeed, what)
-        if wanted and given == "none":
+        if wanted and given != "cpu":
             zero[f"offload_{what}"] = dict(_ON_CPU)
         elif not wanted and given != "none":
             zero[f"offload_{what}"] = {"device": "none"}

@@ -88,7 +88,10 @@ class Knowledge:
 
     def __init__(self, space: Space, results: Sequence[Result]) -> None:
         self.space = space
-        self._blocked = {r.candidate for r in results if r.outcome != MEASURED}
+        self._out_of_memory = {r.candidate for r in results if r.outcome == OUT_OF_MEMORY}
+        failed = [r.candidate.combination for r in results if r.outcome == FAILED]
+        # Once may be an accident; what has failed twice is left alone.
+        self._hopeless = {combination for combination in failed if failed.count(combination) > 1}
         self._needed = space.needed_bytes
         scores: dict[Candidate, list[float]] = {}
         for result in results:
@@ -113,7 +116,9 @@ class Knowledge:
 
     def _fails(self, candidate: Candidate) -> bool:
         own, needs = candidate.combination, self._needed.get(candidate)
-        for blocked in self._blocked:
+        if own in self._hopeless:
+            return True
+        for blocked in self._out_of_memory:
             if blocked.combination == own and blocked.micro_batch <= candidate.micro_batch:
                 return True
             limit = self._needed.get(blocked)

@@ -19,6 +19,7 @@ _LEFT_OUT = (
     *("resume_from_checkpoint", "auto_find_batch_size", *GENERATING),
     *("evaluation_strategy", "logging_strategy"),
 )
+_DEEPSPEED = ("deepspeed_config", "overwrite_deepspeed_args")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,8 +64,11 @@ def measuring_experiment(
 def tuned_experiment(experiment: Experiment, args: RunArgs, candidate: Candidate) -> Experiment:
     """The experiment as it was given, with what the candidate says and nothing else changed."""
     config = copy.deepcopy(experiment.config)
-    deepspeed = args.deepspeed or {}
-    tuned = hyperparameters_of(candidate, experiment.hyperparameters, deepspeed)
+    # Ranges under these were drawn once for all trials, and are tuned now.
+    drawn = {key: args.hyperparameters.get(key) for key in _DEEPSPEED}
+    given = experiment.hyperparameters
+    given |= {key: value for key, value in drawn.items() if key in given}
+    tuned = hyperparameters_of(candidate, given, args.deepspeed or {})
     config["hyperparameters"] = tuned
     return dataclasses.replace(experiment, config=config, warnings=[])
 

@@ -159,7 +159,6 @@ class DetCallback(TrainerCallback):
         due = self._search.validation_due(self._position(state))
         if due and args.eval_strategy != "no":
             control.should_evaluate = True
-            # (One that is stopped saves when it leaves.)
             control.should_save |= self._search.saves_when_due and args.save_strategy != "no"
         if state.global_step >= state.max_steps:
             # Finished: a preemption that comes now changes nothing. The end is always validated

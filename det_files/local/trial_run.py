@@ -35,6 +35,7 @@ from det_files.oom_backoff import count_backoffs, read_backoff
 from det_files.trial_files import (
     CONFIG_ERROR_FILE,
     METRICS_FILE,
+    OUT_OF_MEMORY_FILE,
     PREEMPTED_FILE,
     STOP_FILE,
     end_torn_line,
@@ -43,7 +44,7 @@ from det_files.trial_files import (
 if TYPE_CHECKING:
     from det_files.experiment import Experiment
 
-FLAGS = (STOP_FILE, PREEMPTED_FILE, CONFIG_ERROR_FILE)
+FLAGS = (STOP_FILE, PREEMPTED_FILE, CONFIG_ERROR_FILE, OUT_OF_MEMORY_FILE)
 
 
 class TrialRun:

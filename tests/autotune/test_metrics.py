@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT
+from det_files.autotune.metrics import is_measured
 from det_files.experiment import load_experiment
 from det_files.faults import ConfigError
 from det_files.validate import check_experiment
@@ -40,6 +41,20 @@ def test_a_validation_before_the_end_is_refused() -> None:
     assert "training_arguments.eval_strategy: throughput is reported once" in faults(
         f"searcher={THROUGHPUT}"
     )
+
+
+def test_half_of_the_rows_are_not_measured_for_all() -> None:
+    found = faults(
+        f"searcher={THROUGHPUT}",
+        NO_VALIDATION,
+        "hyperparameters.training_arguments.oom_backoff=true",
+    )
+    assert "training_arguments.oom_backoff: half of the rows would be measured" in found
+
+
+def test_deepspeed_autotune_has_a_throughput_of_its_own() -> None:
+    assert is_measured({"name": "random", "metric": "throughput"})
+    assert not is_measured({"name": "custom", "metric": "throughput"})
 
 
 def test_more_is_better() -> None:

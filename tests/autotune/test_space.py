@@ -28,8 +28,8 @@ AXES = Axes((0, 1, 2, 3), OFFLOADS, (False, True), (None, 10**7), (1, 2, 3, 4, 8
 
 def load(stage: int, name: str = "smollm2_135m_ds2") -> Experiment:
     file = f"hyperparameters.deepspeed_config=ds_configs/ds_config_stage_{stage}.json"
-    if stage == 4:
-        file = file.replace("stage_4", "stage_3_offload")
+    for number, other in ((4, "stage_3_offload"), (5, "stage_3_nvme")):
+        file = file.replace(f"stage_{number}", other)
     return load_experiment(ROOT / "experiments" / f"{name}.yaml", [file])
 
 
@@ -46,7 +46,7 @@ def test_the_global_batch_is_kept_exactly() -> None:
     assert {c.accumulation for c in AXES.candidates(5, None)} == {5}
 
 
-@pytest.mark.parametrize("stage", [1, 2, 3, 4])
+@pytest.mark.parametrize("stage", [1, 2, 3, 4, 5])
 def test_every_candidate_of_every_file_is_valid_and_agrees(
     stage: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from det_files.autotune.space import Axes, Candidate, Combination
 from det_files.autotune.strategy import (
+    FAILED,
     MEASURED,
     OUT_OF_MEMORY,
     Knowledge,
@@ -143,6 +144,19 @@ def test_what_needs_more_than_what_ran_out_is_not_tried() -> None:
     away = Candidate(Combination(1, "cpu"), 2)
     space = Space([small, away], needed | {away: 30.0})
     assert Knowledge(space, [Result(middle, OUT_OF_MEMORY)]).open() == [small, away]
+
+
+def test_a_failure_that_is_not_memorys_says_nothing_of_others() -> None:
+    candidates = SPACES["small"].candidates(1, None)
+    space = Space(candidates, {c: float(c.micro_batch) for c in candidates})
+    results: list[Result] = []
+    while (chosen := next_candidate(space, results, 24)) is not None:
+        fails = chosen.combination.stage == 3
+        results.append(Result(chosen, FAILED) if fails else Result(chosen, MEASURED, 10.0, 0.1))
+    measured = {r.candidate.combination for r in results if r.outcome == MEASURED}
+    assert {c.stage for c in measured} == {1, 2} and len(measured) == 4
+    of_stage_3 = [r.candidate.combination for r in results if r.outcome == FAILED]
+    assert all(of_stage_3.count(combination) <= 2 for combination in of_stage_3)
 
 
 def test_nothing_is_tried_beyond_the_limit_or_the_space() -> None:
