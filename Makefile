@@ -83,6 +83,7 @@ BENCH_DATA ?= data/quickstart
 bench: setup
 	$(BIN)/python -m benchmarks.load_memory --model $(MODEL)
 	$(BIN)/python -m benchmarks.upload_memory
+	$(BIN)/python -m benchmarks.memory --model $(MODEL)
 	$(BIN)/python -m benchmarks.callback
 	$(BIN)/python -m benchmarks.callback --model $(MODEL) --steps 6
 	$(BIN)/python -m benchmarks.data --model $(MODEL) --data $(BENCH_DATA)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -54,5 +55,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _leave_out(*packages: str) -> None:
+    """Lets imports of these fail in this process, as where they are not installed.
+
+    peft and transformers import them if they can, for a second or more; nothing here computes.
+    """
+    for name in packages:
+        sys.modules.setdefault(name, None)  # type: ignore[arg-type]
+
+
 if __name__ == "__main__":
+    _leave_out("bitsandbytes", "torchao")
     exit_on_config_error(main)

@@ -171,6 +171,11 @@ def _build(args: RunArgs, config: PretrainedConfig) -> PreTrainedModel:
         if args.model.tokenizer_name is not None:
             tokens = len(load_tokenizer(args.model))
             fit_vocabulary(model, tokens, _VOCABULARY_WHERE, extended=True)
+    if getattr(model.config, "scale_decoder_outputs", True) is False:
+        # T5 1.1 and FLAN-T5: transformers ties all of the family, and unties those whose files have
+        # an output layer of its own. Of the configuration this alone is left to tell.
+        head = model.get_output_embeddings()
+        head.weight = torch.nn.Parameter(torch.empty_like(head.weight))
     model.config.use_cache = False
     return model
 

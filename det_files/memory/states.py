@@ -45,8 +45,14 @@ def states_at(moment: str, shape: ModelShape, run: Run) -> States:
     return replace(
         found,
         gradients=found.gradients + _head_gradient(moment, shape, run),
-        buffers=found.buffers + shape.buffer_bytes,
+        buffers=found.buffers + shape.buffer_bytes + _dequantized(moment, shape, run),
     )
+
+
+def _dequantized(moment: str, shape: ModelShape, run: Run) -> int:
+    """Bytes of the weight that a layer in 4 bits multiplies with, made for the moment."""
+    largest = max((p.elements for p in shape.parameters if p.quantized), default=0)
+    return largest * run.precision.frozen if moment in ("loss", "backward") else 0
 
 
 def _head_gradient(moment: str, shape: ModelShape, run: Run) -> float:
