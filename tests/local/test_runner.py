@@ -270,10 +270,11 @@ def test_two_runs_at_once_do_not_meet(context: Context) -> None:
 
 def test_nothing_is_made_before_all_faults_are_known(context: Context) -> None:
     words = ["tiny.yaml", "--slots", "0", "--set", "searcher.name=adaptive_asha"]
+    words += ["--set", "searcher.max_length.records=5"]
     code, out, err = context.finish(context.start(*words, "--set", "hyperparameters.wrong=1"))
     assert code == 2
     assert out == ""
-    assert "searcher.name: adaptive_asha does not run locally; single does" in err
+    assert "searcher.max_length.records: rungs in records are not counted here" in err
     assert "--slots: expected at least 1, got 0" in err
     assert "hyperparameters.wrong: unknown key, at 1 slots" in err
     assert "Traceback" not in err
