@@ -19,14 +19,13 @@ from det_files.args import RunArgs
 from det_files.autotune.space import Candidate, Combination
 from det_files.data.arguments import BLOCKS
 from det_files.faults import ConfigError
-from det_files.memory.estimate import Estimate, estimate_run, read_shape
+from det_files.memory.estimate import GIBIBYTE, Estimate, estimate_run, read_shape
 from det_files.memory.shape import ModelShape
 from det_files.models import CAUSAL, load_config, load_tokenizer
 
 if TYPE_CHECKING:
     from det_files.experiment import Experiment
 
-GIBIBYTE = 2**30
 _TRIED_UP_TO = {"GPU": 1.1, "host": 0.9}  # times the memory there is
 
 Check = Callable[["Experiment", int], RunArgs]
@@ -154,8 +153,7 @@ def cut(
         if shape is not None and not reason:
             estimate = estimate_run(shape, own, slots)
             reason = memory.refuses(estimate)
-            needed = estimate.host_bytes if estimate.on_cpu else estimate.device_bytes
-            found.needed_bytes[candidate] = float(needed)
+            found.needed_bytes[candidate] = float(estimate.needed_bytes)
         if reason:
             found.reasons[candidate] = reason
         else:

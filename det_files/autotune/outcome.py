@@ -8,15 +8,15 @@ from typing import Any
 
 from det_files.autotune.metrics import PEAK_MEMORY, SPREAD, THROUGHPUT
 from det_files.autotune.plan import AutotunePlan
-from det_files.autotune.ranking import GIBIBYTE, Measurement, Ranked, confidence, rank
-from det_files.autotune.search import AutotuneSearch, outcome_of
+from det_files.autotune.ranking import Measurement, Ranked, confidence, rank
+from det_files.autotune.search import AutotuneSearch, measurement_of, outcome_of
 from det_files.autotune.space import Candidate
 from det_files.autotune.strategy import MEASURED
 from det_files.autotune.trials import tuned_experiment
 from det_files.experiment import to_yaml
-from det_files.local.metrics import best_row, read_rows
 from det_files.local.run_directory import RunDirectory, write_atomically
-from det_files.trial_files import METRICS_FILE
+from det_files.local.text_table import Column, fitted
+from det_files.memory.estimate import GIBIBYTE
 from det_files.validate import check_experiment
 
 EXPERIMENT_FILE = "best_experiment.yaml"
@@ -60,8 +60,7 @@ def measurements(search: AutotuneSearch, metric: str) -> list[Measurement]:
         outcome = outcome_of(trial, metric)
         if outcome is None:
             continue
-        rows = read_rows(trial.directory / METRICS_FILE)
-        row = best_row(rows, metric, metric == PEAK_MEMORY)
+        row = measurement_of(trial, metric)
         values = {n: (row.number(n) if row else None) or 0.0 for n in (THROUGHPUT, SPREAD)}
         memory = (row.number(PEAK_MEMORY) if row else None) or 0.0
         candidate = search.candidate_of(trial)
@@ -108,14 +107,11 @@ def table(ranked: Sequence[Ranked]) -> list[str]:
         ]
         for one in ranked
     ]
-    widths = [max(len(line[column]) for line in [head, *body]) for column in range(len(head))]
-    return [
-        "  ".join(
-            cell.rjust(width) if 0 < column < 4 else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in [head, *body]
+    columns = [
+        Column(title, [line[index] for line in body], left=not 0 < index < 4)
+        for index, title in enumerate(head)
     ]
+    return fitted(lambda _: columns, None)
 
 
 def _left_out(plan: AutotunePlan, search: AutotuneSearch) -> list[str]:

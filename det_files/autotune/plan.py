@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from det_files.args import RunArgs
@@ -18,7 +16,7 @@ from det_files.autotune.strategy import Space
 from det_files.autotune.trials import Length, measuring_experiment
 from det_files.experiment import Experiment
 from det_files.faults import ConfigError, Faults
-from det_files.local.plan import check_all
+from det_files.local.plan import check_all, go_where_it_was_started
 from det_files.local.process_group import visible_gpus
 from det_files.local.resources import Resources, available_cores
 from det_files.local.run_directory import RunDirectory, write_atomically
@@ -91,8 +89,7 @@ def plan_new(arguments: AutotuneArguments, faults: Faults, terminal: Terminal) -
         slots = experiment.slots if arguments.slots is None else arguments.slots
         resources = Resources(slots, visible_gpus(), available_cores())
         flag = "--slots" if arguments.slots is not None else None
-        check_all(experiment, resources, flag, check_experiment)
-        args = check_experiment(experiment, slots)
+        args = check_all(experiment, resources, flag, check_experiment)
         _check_tunable(args, arguments, faults)
     except ConfigError as error:
         faults.extend(error)
@@ -127,14 +124,10 @@ def plan_resumed(run: RunDirectory, terminal: Terminal) -> AutotunePlan:
         plan = json.loads((run.path / PLAN_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{run.path} is no autotuning's run: {PLAN_FILE}: {error}") from None
-    directory = Path(run.read_summary().get("directory", "."))
-    if directory.is_dir() and not directory.samefile(os.curdir):
-        terminal.note(f"continuing in {directory}, where the run was started")
-        os.chdir(directory)
+    go_where_it_was_started(run.read_summary(), terminal)
     experiment = load_whole(run.experiment_file)
     resources = Resources(plan["slots"], visible_gpus(), available_cores())
-    check_all(experiment, resources, None, check_experiment)
-    args = check_experiment(experiment, resources.slots)
+    args = check_all(experiment, resources, None, check_experiment)
     found = Cut(notes=plan["notes"])
     for entry in plan["candidates"]:
         candidate = Candidate.of_mapping(entry)

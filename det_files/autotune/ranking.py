@@ -9,8 +9,8 @@ from statistics import mean, pvariance
 
 from det_files.autotune.space import Candidate
 from det_files.autotune.strategy import MEASURED
+from det_files.memory.estimate import GIBIBYTE
 
-GIBIBYTE = 2**30
 # Standard errors by which two configurations must differ to be told apart.
 TOLD_APART = 2.0
 

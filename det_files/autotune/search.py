@@ -77,7 +77,7 @@ class AutotuneSearch:
         trial.state = State(entry["state"])
         trial.restarts, trial.wall_seconds = entry["restarts"], entry["wall_seconds"]
         if trial.state in (State.RUNNING, State.KILLED):  # killed before it was noted
-            if _measurement(trial, self._metric) is not None:
+            if measurement_of(trial, self._metric) is not None:
                 trial.state = State.COMPLETED
             elif (trial.directory / OUT_OF_MEMORY_FILE).exists():
                 trial.state = State.ERROR
@@ -157,7 +157,7 @@ class AutotuneSearch:
 def outcome_of(trial: Trial, metric: str) -> str | None:
     """What came of a trial; None where it has not ended."""
     if trial.state is State.COMPLETED:
-        return FAILED if _measurement(trial, metric) is None else MEASURED
+        return FAILED if measurement_of(trial, metric) is None else MEASURED
     if trial.state is State.ERROR:
         return OUT if (trial.directory / OUT_OF_MEMORY_FILE).exists() else FAILED
     return None
@@ -165,7 +165,7 @@ def outcome_of(trial: Trial, metric: str) -> str | None:
 
 def result_of(candidate: Candidate, outcome: str, trial: Trial, metric: str) -> Result:
     """The result in the strategy's terms: a score is larger for the better."""
-    row = _measurement(trial, metric)
+    row = measurement_of(trial, metric)
     if outcome != MEASURED or row is None:
         return Result(candidate, outcome)
     value = row.number(metric) or 0.0
@@ -174,7 +174,8 @@ def result_of(candidate: Candidate, outcome: str, trial: Trial, metric: str) -> 
     return Result(candidate, outcome, value, row.number(SPREAD) or 0.0)
 
 
-def _measurement(trial: Trial, metric: str) -> Row | None:
+def measurement_of(trial: Trial, metric: str) -> Row | None:
+    """What a trial has measured of itself; None where it has not come so far."""
     return best_row(read_rows(trial.directory / METRICS_FILE), metric, metric == PEAK_MEMORY)
 
 

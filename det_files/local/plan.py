@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from det_files.faults import ConfigError, Faults
 from det_files.local.arguments import LocalArguments
@@ -27,6 +27,7 @@ PACKAGES = ("determined", "torch", "transformers", "deepspeed", "peft", "dataset
 
 Loader = Callable[[Path, Sequence[str]], "Experiment"]
 Check = Callable[["Experiment", int], object]
+Checked = TypeVar("Checked")
 
 
 @dataclass
@@ -70,11 +71,7 @@ def plan_resumed(
     if arguments.overrides:
         terminal.note("warning: --set is ignored: a resumed run keeps its own experiment")
     summary = run.read_summary()
-    # Relative paths in the experiment were meant from where the run was started.
-    directory = Path(summary.get("directory", "."))
-    if directory.is_dir() and not directory.samefile(os.curdir):
-        terminal.note(f"continuing in {directory}, where the run was started")
-        os.chdir(directory)
+    go_where_it_was_started(summary, terminal)
     experiment = load(run.experiment_file, ())
     slots = (
         arguments.slots if arguments.slots is not None else summary.get("slots", experiment.slots)
@@ -82,6 +79,14 @@ def plan_resumed(
     resources = resources_for(experiment, slots)
     check_all(experiment, resources, "--slots", check)
     return Plan(experiment, resources, own_command(terminal), run)
+
+
+def go_where_it_was_started(summary: Mapping[str, Any], terminal: Terminal) -> None:
+    """Changes into a run's directory: relative paths in its experiment were meant from there."""
+    directory = Path(summary.get("directory", "."))
+    if directory.is_dir() and not directory.samefile(os.curdir):
+        terminal.note(f"continuing in {directory}, where the run was started")
+        os.chdir(directory)
 
 
 def resources_for(experiment: Experiment, slots: int) -> Resources:
@@ -95,9 +100,12 @@ def resources_for(experiment: Experiment, slots: int) -> Resources:
 
 
 def check_all(
-    experiment: Experiment, resources: Resources, slots_flag: str | None, check: Check
-) -> None:
-    """Checks the experiment for this machine.
+    experiment: Experiment,
+    resources: Resources,
+    slots_flag: str | None,
+    check: Callable[[Experiment, int], Checked],
+) -> Checked:
+    """Checks the experiment for this machine; returns what `check` returned.
 
     Raises:
         ConfigError: With all faults: slots, and what `check` finds.
@@ -113,10 +121,11 @@ def check_all(
     if experiment.searcher.get("name", "single") != "single":
         _check_search(experiment.searcher, faults)
     try:
-        check(experiment, max(1, slots))
+        checked = check(experiment, max(1, slots))
     except ConfigError as error:
         faults.extend(error)
     faults.raise_if_any(str(experiment.path))
+    return checked
 
 
 def _check_search(searcher: Mapping[str, Any], faults: Faults) -> None:

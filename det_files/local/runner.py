@@ -17,7 +17,6 @@ from det_files.local.stop_requests import StopRequests
 from det_files.local.summary import State, Trial, now, update_summary
 from det_files.local.terminal import Terminal
 from det_files.local.trial_run import TrialRun
-from det_files.trial_files import CONFIG_ERROR_FILE
 
 if TYPE_CHECKING:
     from det_files.experiment import Experiment
@@ -140,7 +139,7 @@ class Runner:
         self._killed |= state is State.KILLED
         self._gave_up |= state is State.ERROR and not self._search.survives
         ended = self._ended()
-        faulty = [trial for trial in ended if (trial.directory / CONFIG_ERROR_FILE).exists()]
+        faulty = [trial for trial in ended if trial.hit_config_error]
         self._gave_up |= len(faulty) == len(ended) >= CONFIG_ERRORS_THAT_END
         self._write_summary(ended=None if self._active else now())
 
@@ -170,7 +169,7 @@ class Runner:
         some_succeeded = len(self._ended()) > len(failed)
         if not failed or (self._search.survives and (some_succeeded or self._stops.count)):
             return 0
-        config_errors = all((t.directory / CONFIG_ERROR_FILE).exists() for t in failed)
+        config_errors = all(t.hit_config_error for t in failed)
         return EXIT_CONFIGURATION if config_errors else 1
 
     def _write_summary(self, ended: str | None) -> None:

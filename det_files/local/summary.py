@@ -28,6 +28,7 @@ from det_files.local.metrics import best_row, final_metrics, numbers, read_rows
 from det_files.local.run_directory import latest_checkpoint, whole_checkpoints
 from det_files.oom_backoff import count_backoffs
 from det_files.rungs import WORST, smaller_is_better
+from det_files.trial_files import CONFIG_ERROR_FILE
 
 
 class State(StrEnum):
@@ -51,6 +52,11 @@ class Trial:
     restarts: int = 0
     wall_seconds: float = 0.0
     search: dict[str, Any] = field(default_factory=dict)  # what a search adds to the entry
+
+    @property
+    def hit_config_error(self) -> bool:
+        """Whether the trial itself has found a fault of the configuration."""
+        return (self.directory / CONFIG_ERROR_FILE).exists()
 
     def summary(self, metric: str, smaller_is_better: bool) -> dict[str, Any]:
         """Returns the trial's entry of summary.json, from its files as they are now."""

@@ -123,11 +123,6 @@ class TrialRun:
             self._group.kill()
             self._end_attempt()
 
-    @property
-    def hit_config_error(self) -> bool:
-        """Whether the trial itself has found a fault of the configuration."""
-        return (self.trial.directory / CONFIG_ERROR_FILE).exists()
-
     def _attempt(self) -> None:
         """Starts the trial's processes, from its latest checkpoint."""
         directory = self.trial.directory
@@ -188,10 +183,10 @@ class TrialRun:
                 self._attempt()
             return
         self._show_failure(code)
-        if self._stops.count and not self.hit_config_error:
+        if self._stops.count and not trial.hit_config_error:
             trial.state = State.KILLED  # perhaps by whoever asked to stop: it may go on later
             return
-        if self.hit_config_error or self._budget <= 0 or self._is_hopeless():
+        if trial.hit_config_error or self._budget <= 0 or self._is_hopeless():
             trial.state = State.ERROR
             return
         self._budget -= 1

@@ -76,6 +76,11 @@ class Estimate:
         return max(self.host["load"], training)
 
     @property
+    def needed_bytes(self) -> int:
+        """The peak of one rank where it computes: on its device, on a CPU in host memory."""
+        return self.host_bytes if self.on_cpu else self.device_bytes
+
+    @property
     def resting_bytes(self) -> int:
         """Model states between steps."""
         return sum(self.resting.values())
@@ -133,7 +138,7 @@ def largest_micro_batch(
     """Rows (or blocks) of the largest micro-batch that fits; 0 where not even one does."""
 
     def fits(rows: int) -> bool:
-        return _bytes(estimate_run(shape, args, slots, rows)) <= gpu_memory_bytes
+        return estimate_run(shape, args, slots, rows).needed_bytes <= gpu_memory_bytes
 
     if not fits(1):
         return 0
@@ -152,7 +157,7 @@ def fewest_slots(
     """The fewest ranks on which it fits; None where no number of them is enough."""
 
     def fits(slots: int) -> bool:
-        return _bytes(estimate_run(shape, args, slots, micro_batch)) <= gpu_memory_bytes
+        return estimate_run(shape, args, slots, micro_batch).needed_bytes <= gpu_memory_bytes
 
     # One rank gathers nothing and can need less than two; from there on more need less each.
     if fits(1):
@@ -164,10 +169,6 @@ def fewest_slots(
         middle = (low + high) // 2
         low, high = (low, middle) if fits(middle) else (middle, high)
     return high
-
-
-def _bytes(estimate: Estimate) -> int:
-    return estimate.host_bytes if estimate.on_cpu else estimate.device_bytes
 
 
 def _rows_per_item(args: RunArgs) -> int:

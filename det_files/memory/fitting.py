@@ -14,8 +14,7 @@ from det_files.memory.table import show_bytes
 
 def fitting(shape: ModelShape, args: RunArgs, memory_bytes: int) -> dict[str, Any]:
     """Whether the run fits, and what would, with activation checkpointing and without."""
-    estimate = estimate_run(shape, args)
-    needed = estimate.host_bytes if estimate.on_cpu else estimate.device_bytes
+    needed = estimate_run(shape, args).needed_bytes
     chosen = checkpoints_activations(args)
     found: dict[str, Any] = {
         "memory_bytes": memory_bytes,

@@ -28,6 +28,10 @@ class Estimate:
     host_bytes: float = 2**30
     on_cpu: bool = False
 
+    @property
+    def needed_bytes(self) -> float:
+        return self.device_bytes
+
 
 def estimate(shape: Any, args: Any, slots: int) -> Estimate:
     rows = args.training["per_device_train_batch_size"]
