@@ -125,12 +125,8 @@ def write_config(model: str, directory: Path) -> Path:
 def predict(prediction: Prediction, directory: Path) -> dict[str, Any]:
     """The estimate of a prediction, with what fits into its device."""
     from det_files.experiment import load_experiment
-    from det_files.memory.estimate import (
-        estimate_run,
-        fewest_slots,
-        largest_micro_batch,
-        read_shape,
-    )
+    from det_files.memory.estimate import estimate_run, read_shape
+    from det_files.memory.fitting import fewest_slots, largest_micro_batch
     from det_files.memory.table import parse_bytes
     from det_files.validate import check_experiment
 

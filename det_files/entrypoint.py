@@ -36,6 +36,11 @@ class Entrypoint:
     launcher: str | None = None
     flags: list[str] = field(default_factory=list)
 
+    def words(self) -> list[str]:
+        """As an experiment file may have it; options of the launcher itself are left out."""
+        launcher = ["python", "-m", self.launcher] if self.launcher else []
+        return [*launcher, "python", "-m", self.module, *self.flags]
+
 
 def parse_entrypoint(value: Any, faults: Faults, warnings: list[str]) -> Entrypoint:
     """Reads an entrypoint, a string or a list of words; notes what cannot be run by us."""

@@ -20,10 +20,9 @@ from det_files.combinations import (
     with_weight_update,
 )
 from det_files.data.arguments import longest_output
+from det_files.deepspeed_checks import check_autotuning, check_deepspeed_config
 from det_files.deepspeed_config import (
     BatchSizes,
-    check_autotuning,
-    check_deepspeed_config,
     complete,
     load_deepspeed_config,
     merge,

@@ -37,6 +37,7 @@ def parsed(value: Any) -> tuple[Entrypoint, list[str], list[str]]:
 )
 def test_entrypoints(value: Any, launcher: str | None, flags: list[str]) -> None:
     assert parsed(value) == (Entrypoint(MODULE, launcher, flags), [], [])
+    assert parsed(parsed(value)[0].words()) == parsed(value)
 
 
 @pytest.mark.parametrize("script", ["run_clm.py", "./det_files/run_clm.py"])

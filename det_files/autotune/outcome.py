@@ -85,8 +85,10 @@ def _mapping(one: Ranked) -> dict[str, Any]:
 def _write_best(plan: AutotunePlan, run: RunDirectory, best: Ranked, sure: str) -> None:
     tuned = tuned_experiment(plan.experiment, plan.args, best.candidate)
     text = (
-        f"# {plan.experiment.name} with the best of {plan.size} configurations: {best.candidate}.\n"
-        f"# {best.throughput:.6g} tokens/s on {plan.resources}; {sure}.\n"
+        f"# {plan.experiment.name} with the best of {plan.size} configurations by {plan.metric}: "
+        f"{best.candidate}.\n"
+        f"# {best.throughput:.6g} tokens/s and {best.peak_memory / GIBIBYTE:.2f} GiB a rank at the "
+        f"most, on {plan.resources}; {sure}.\n"
     )
     write_atomically(run.path / EXPERIMENT_FILE, text + to_yaml(tuned.config))
     deepspeed = check_experiment(tuned, plan.resources.slots).deepspeed

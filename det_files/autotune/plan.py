@@ -14,6 +14,7 @@ from det_files.autotune.cuts import Cut, cut, memory_of_machine
 from det_files.autotune.space import OFFLOADS, Axes, Candidate
 from det_files.autotune.strategy import Space
 from det_files.autotune.trials import Length, measuring_experiment
+from det_files.entrypoint import KINDS
 from det_files.experiment import Experiment
 from det_files.faults import ConfigError, Faults
 from det_files.local.plan import check_all, go_where_it_was_started
@@ -89,8 +90,9 @@ def plan_new(arguments: AutotuneArguments, faults: Faults, terminal: Terminal) -
         slots = experiment.slots if arguments.slots is None else arguments.slots
         resources = Resources(slots, visible_gpus(), available_cores())
         flag = "--slots" if arguments.slots is not None else None
+        _check_tunable(experiment, faults)
         args = check_all(experiment, resources, flag, check_experiment)
-        _check_tunable(args, arguments, faults)
+        _check_batch(args, arguments, faults)
     except ConfigError as error:
         faults.extend(error)
     faults.raise_if_any(str(arguments.experiment))
@@ -140,15 +142,21 @@ def plan_resumed(run: RunDirectory, terminal: Terminal) -> AutotunePlan:
     )
 
 
-def _check_tunable(args: RunArgs, arguments: AutotuneArguments, faults: Faults) -> None:
-    if args.deepspeed is None:
+def _check_tunable(experiment: Experiment, faults: Faults) -> None:
+    """Notes what cannot be tuned, whatever else is wrong with it."""
+    given = [*experiment.hyperparameters, *experiment.entrypoint.flags]
+    if not any(name.lstrip("-").startswith("deepspeed") for name in given):
         reason = "missing: it is what is tuned; ds_configs/ds_config_stage_2.json is a beginning"
         faults.add("hyperparameters.deepspeed_config", reason)
-    elif isinstance(args.deepspeed.get("autotuning"), Mapping):
+    if KINDS[experiment.module] == PREFERENCE:
+        faults.add("entrypoint", "det_files.run_preference is not measured: its tokens vary")
+
+
+def _check_batch(args: RunArgs, arguments: AutotuneArguments, faults: Faults) -> None:
+    """Notes what of the resolved arguments leaves nothing to tune."""
+    if isinstance((args.deepspeed or {}).get("autotuning"), Mapping):
         reason = "is DeepSpeed's own autotuning; leave it out"
         faults.add("hyperparameters.deepspeed_config.autotuning", reason)
-    if args.facts.kind == PREFERENCE:
-        faults.add("entrypoint", "det_files.run_preference is not measured: its tokens vary")
     rows = _rows_a_rank(args)
     if arguments.keep_global_batch and all(rows % size for size in arguments.micro_batches):
         reason = f"none divides {rows}, the rows of a rank in a step (--keep-global-batch)"

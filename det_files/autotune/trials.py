@@ -58,7 +58,10 @@ def measuring_experiment(
         "smaller_is_better": metric == PEAK_MEMORY,
     }
     derived.config["max_restarts"] = 0  # what did not fit once does not fit
-    return derived
+    # Its flags are among the resolved hyperparameters; what was left out of these would come back.
+    entrypoint = dataclasses.replace(derived.entrypoint, flags=[])
+    derived.config["entrypoint"] = entrypoint.words()
+    return dataclasses.replace(derived, entrypoint=entrypoint)
 
 
 def tuned_experiment(experiment: Experiment, args: RunArgs, candidate: Candidate) -> Experiment:

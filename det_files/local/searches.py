@@ -149,7 +149,8 @@ def make_search(experiment: Experiment, run: RunDirectory) -> Search:
         return SingleTrial(experiment, run)
     # These bring Optuna along.
     from det_files.local.search_space import SearchSpace
-    from det_files.local.study import STUDY_FILE, SearchStudy
+    from det_files.local.study import SearchStudy
+    from det_files.local.study_file import STUDY_FILE
 
     space = SearchSpace(experiment.hyperparameters)
     study = SearchStudy(

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna import Study
 from optuna.pruners import NopPruner
 from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from det_files.local.halving_pruner import BRACKET, POSITIONS, HalvingPruner, visits
 from det_files.local.search_space import SearchSpace
+from det_files.local.study_file import STUDY_FILE, storage_of
 from det_files.rungs import (
     DIVISOR,
     HALVING,
@@ -32,7 +32,6 @@ from det_files.rungs import (
     time_metric,
 )
 
-STUDY_FILE = "study.db"
 _SEED = "seed"  # user attribute of the study
 # User attributes of a trial: its best metric; how many had ended before it; that it has failed.
 _BEST, _ENDED, _FAILED = "best", "ended", "failed"
@@ -67,7 +66,7 @@ class SearchStudy:
         divisor = float(searcher.get("divisor") or DIVISOR)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._study = optuna.create_study(
-            storage=None if path is None else f"sqlite:///{path.absolute()}",
+            storage=None if path is None else storage_of(path),
             study_name=name,
             direction="minimize" if self._smaller else "maximize",
             pruner=HalvingPruner(self.brackets, divisor) if self._is_halving else NopPruner(),
@@ -240,10 +239,3 @@ class SearchStudy:
                 left[bracket] -= 1
                 queue.append(bracket)
         return queue
-
-
-def open_study(path: Path) -> Study:
-    """The only study in a file, for reading."""
-    storage = f"sqlite:///{path.absolute()}"
-    (name,) = optuna.get_all_study_names(storage)
-    return optuna.load_study(study_name=name, storage=storage)

@@ -15,7 +15,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from det_files.faults import exit_on_config_error
+from det_files.args import RunArgs
+from det_files.faults import ConfigError, Faults, exit_on_config_error
 from det_files.memory.fitting import fitting, show_fitting
 from det_files.memory.table import estimate_dict, parse_bytes, show_estimate
 from det_files.validate import check_experiment, load_whole
@@ -23,9 +24,7 @@ from det_files.validate import check_experiment, load_whole
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
-    memory = options.gpu_memory and parse_bytes(options.gpu_memory, "--gpu-memory")
-    experiment = load_whole(options.experiment, options.set)
-    args = check_experiment(experiment, options.slots)
+    args, memory = _read(options)
     from det_files.memory.estimate import estimate_run, read_shape
 
     shape = read_shape(args, options.device)
@@ -38,6 +37,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         if found:
             print(show_fitting(found))
     return 0
+
+
+def _read(options: argparse.Namespace) -> tuple[RunArgs, int | None]:
+    """The run's arguments, and the bytes of one device where they are told.
+
+    Raises:
+        ConfigError: with the faults of the command line and of the experiment.
+    """
+    faults, args, memory = Faults(), None, None
+    try:
+        memory = options.gpu_memory and parse_bytes(options.gpu_memory, "--gpu-memory")
+    except ConfigError as error:
+        faults.extend(error)
+    try:
+        experiment = load_whole(options.experiment, options.set)
+        args = check_experiment(experiment, options.slots)
+    except ConfigError as error:
+        faults.extend(error)
+    faults.raise_if_any(str(options.experiment))
+    assert args is not None
+    return args, memory
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -24,7 +24,7 @@ from det_files.memory.shape import BYTES, ModelShape
 from det_files.memory.states import MOMENTS, States, resting_states, states_at
 from det_files.models import PREFERENCE, SEQ2SEQ
 
-__all__ = ["Estimate", "estimate_run", "fewest_slots", "largest_micro_batch", "read_shape"]
+__all__ = ["Estimate", "estimate_run", "read_shape"]
 
 GIBIBYTE = 2**30
 PARTS = ("weights", "gradients", "optimizer", "activations", "logits", "buffers", "margin")
@@ -34,8 +34,6 @@ MARGIN_SHARE = 0.05
 MARGIN_BYTES = GIBIBYTE
 # Rows that a preference method puts through the model for each of its items.
 _ROWS_PER_ITEM = {"dpo": 2, "orpo": 2, "reward": 2, "kto": 1, "grpo": 1}
-_MOST_SLOTS = 4096
-_MOST_ROWS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -130,45 +128,6 @@ def estimate_run(
         on_cpu=on_cpu,
         notes=(*shape.notes, *_notes(args, run)),
     )
-
-
-def largest_micro_batch(
-    shape: ModelShape, args: RunArgs, gpu_memory_bytes: int, slots: int | None = None
-) -> int:
-    """Rows (or blocks) of the largest micro-batch that fits; 0 where not even one does."""
-
-    def fits(rows: int) -> bool:
-        return estimate_run(shape, args, slots, rows).needed_bytes <= gpu_memory_bytes
-
-    if not fits(1):
-        return 0
-    low, high = 1, 2
-    while high < _MOST_ROWS and fits(high):
-        low, high = high, high * 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
-    return low
-
-
-def fewest_slots(
-    shape: ModelShape, args: RunArgs, gpu_memory_bytes: int, micro_batch: int | None = None
-) -> int | None:
-    """The fewest ranks on which it fits; None where no number of them is enough."""
-
-    def fits(slots: int) -> bool:
-        return estimate_run(shape, args, slots, micro_batch).needed_bytes <= gpu_memory_bytes
-
-    # One rank gathers nothing and can need less than two; from there on more need less each.
-    if fits(1):
-        return 1
-    if not fits(_MOST_SLOTS):
-        return None
-    low, high = 1, _MOST_SLOTS
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if fits(middle) else (middle, high)
-    return high
 
 
 def _rows_per_item(args: RunArgs) -> int:

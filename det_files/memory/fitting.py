@@ -6,10 +6,13 @@ import dataclasses
 from typing import Any
 
 from det_files.args import RunArgs
-from det_files.memory.estimate import estimate_run, fewest_slots, largest_micro_batch
+from det_files.memory.estimate import estimate_run
 from det_files.memory.runs import checkpoints_activations
 from det_files.memory.shape import ModelShape
 from det_files.memory.table import show_bytes
+
+_MOST_SLOTS = 4096
+_MOST_ROWS = 1 << 16
 
 
 def fitting(shape: ModelShape, args: RunArgs, memory_bytes: int) -> dict[str, Any]:
@@ -38,6 +41,45 @@ def _with_checkpointing(args: RunArgs, checkpointing: bool) -> RunArgs:
     return dataclasses.replace(
         args, training=training | {"activation_checkpointing": checkpointing}
     )
+
+
+def largest_micro_batch(
+    shape: ModelShape, args: RunArgs, gpu_memory_bytes: int, slots: int | None = None
+) -> int:
+    """Rows (or blocks) of the largest micro-batch that fits; 0 where not even one does."""
+
+    def fits(rows: int) -> bool:
+        return estimate_run(shape, args, slots, rows).needed_bytes <= gpu_memory_bytes
+
+    if not fits(1):
+        return 0
+    low, high = 1, 2
+    while high < _MOST_ROWS and fits(high):
+        low, high = high, high * 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+
+
+def fewest_slots(
+    shape: ModelShape, args: RunArgs, gpu_memory_bytes: int, micro_batch: int | None = None
+) -> int | None:
+    """The fewest ranks on which it fits; None where no number of them is enough."""
+
+    def fits(slots: int) -> bool:
+        return estimate_run(shape, args, slots, micro_batch).needed_bytes <= gpu_memory_bytes
+
+    # One rank gathers nothing and can need less than two; from there on more need less each.
+    if fits(1):
+        return 1
+    if not fits(_MOST_SLOTS):
+        return None
+    low, high = 1, _MOST_SLOTS
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if fits(middle) else (middle, high)
+    return high
 
 
 def show_fitting(found: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""read_shape: a run's model by its configuration alone, built on the meta device as it is trained.
+"""read_shape: a run's model in numbers, by its configuration alone.
 
 No weights are read, and nothing is downloaded but the configuration where it is not on disk.
 """
@@ -6,17 +6,14 @@ No weights are read, and nothing is downloaded but the configuration where it is
 from __future__ import annotations
 
 import copy
-import dataclasses
 import os
-import warnings
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from det_files.args import RunArgs
 from det_files.data.arguments import BLOCKS, DataArguments
 from det_files.memory.layers import trace_layers
+from det_files.memory.meta_model import build_on_meta, quantized_weights, quietly, tune_on_meta
 from det_files.memory.shape import (
     Head,
     Lengths,
@@ -24,24 +21,14 @@ from det_files.memory.shape import (
     Parameter,
 )
 from det_files.models import (
-    CAUSAL,
     PREFERENCE,
-    REWARD,
     SEQ2SEQ,
-    auto_class,
-    explained,
     load_config,
-    load_tokenizer,
-    refuse_encoder_decoder,
 )
-from det_files.vocabulary import fit_vocabulary
 
 if TYPE_CHECKING:
     from torch import nn
     from transformers import PretrainedConfig, PreTrainedModel
-
-
-_VOCABULARY_WHERE = "hyperparameters.model_arguments.tokenizer_name"
 
 
 def read_shape(
@@ -64,10 +51,10 @@ def read_shape(
     if config is None:
         config = load_config(args.model, local_only=not _hub_answers())
     config = copy.deepcopy(config)
-    with _quietly():
-        model = _build(args, config)
-        quantized = _quantized_weights(model) if args.model.quantization == "nf4" else set()
-        tuned = _tune(model, args)
+    with quietly():
+        model = build_on_meta(args, config)
+        quantized = quantized_weights(model) if args.model.quantization == "nf4" else set()
+        tuned = tune_on_meta(model, args)
     parameters = _parameters(tuned, model, quantized)
     lengths = row_lengths(args.data, args.facts.kind, config)
     device = device or ("cpu" if args.training.get("use_cpu") else "cuda")
@@ -130,96 +117,6 @@ def _hub_answers() -> bool:
         # A proxy knows addresses that this machine does not.
         return bool(os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy"))
     return True
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Without what libraries say about models on meta: nothing is trained here."""
-    import transformers
-
-    level = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        transformers.logging.set_verbosity(level)
-
-
-def _kind(args: RunArgs) -> str:
-    if args.preference is not None and args.preference.method == "reward":
-        return REWARD
-    return CAUSAL if args.facts.kind == PREFERENCE else args.facts.kind
-
-
-def _build(args: RunArgs, config: PretrainedConfig) -> PreTrainedModel:
-    import torch
-
-    kind = _kind(args)
-    refuse_encoder_decoder(config, args.model, kind)
-    if kind == REWARD:
-        config.num_labels = 1
-    asked = args.model.attn_implementation or ""
-    with torch.device("meta"), explained(args.model):
-        model = auto_class(kind).from_config(
-            config,
-            dtype=getattr(torch, args.load_dtype),
-            attn_implementation="eager" if asked == "eager" else None,
-            trust_remote_code=args.model.trust_remote_code,
-        )
-        if args.model.tokenizer_name is not None:
-            tokens = len(load_tokenizer(args.model))
-            fit_vocabulary(model, tokens, _VOCABULARY_WHERE, extended=True)
-    if getattr(model.config, "scale_decoder_outputs", True) is False:
-        # T5 1.1 and FLAN-T5: transformers ties all of the family, and unties those whose files have
-        # an output layer of its own. Of the configuration this alone is left to tell.
-        head = model.get_output_embeddings()
-        head.weight = torch.nn.Parameter(torch.empty_like(head.weight))
-    model.config.use_cache = False
-    return model
-
-
-def _tune(model: PreTrainedModel, args: RunArgs) -> nn.Module:
-    import torch
-
-    from det_files.tuning.methods import apply_tuning
-
-    # Where a prompt begins changes nothing here, and an adapter is as large as a new one of its
-    # settings, which are read from its directory.
-    tuning = dataclasses.replace(args.tuning, init="random", init_text=None)
-    with torch.device("meta"):
-        if tuning.adapter is not None:
-            return _adapted(model, tuning.adapter, args.float32_adapters)
-        # The tokenizer is asked for texts alone.
-        return apply_tuning(model, tuning, None, 0, args.float32_adapters)  # type: ignore[arg-type]
-
-
-def _adapted(model: PreTrainedModel, name: str, float32: bool) -> nn.Module:
-    """The model with an adapter's settings, without its weights."""
-    import peft
-
-    from det_files.tuning.adapters import read_config
-
-    config = read_config(name)
-    config.inference_mode = False
-    return peft.get_peft_model(model, config, autocast_adapter_dtype=float32)
-
-
-def _quantized_weights(model: PreTrainedModel) -> set[int]:
-    """Identities of the weights that `from_pretrained` puts in 4 bits (replace_with_bnb_linear)."""
-    from torch import nn
-    from transformers.pytorch_utils import Conv1D
-    from transformers.quantizers.base import get_keys_to_not_convert
-    from transformers.quantizers.quantizers_utils import should_convert_module
-
-    skipped = get_keys_to_not_convert(model)
-    return {
-        id(module.weight)
-        for name, module in model.named_modules()
-        if (type(module) is nn.Linear or isinstance(module, Conv1D))
-        and should_convert_module(name, skipped)
-    }
 
 
 def _parameters(

@@ -1,4 +1,4 @@
-"""Model states on one rank: weights, gradients, optimizer, and ZeRO's buffers, at four moments.
+"""Model states on one rank: weights, gradients, optimizer, and ZeRO's buffers, at five moments.
 
 ZeRO divides the optimizer's states by the ranks from stage 1 on, gradients from stage 2 on and
 weights in stage 3 (Rajbhandari et al. 2019, arXiv:1910.02054); what lies beside that for a moment

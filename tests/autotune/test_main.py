@@ -119,3 +119,17 @@ def test_all_faults_at_once_and_nothing_started(
     assert 'did you mean "throughput"?' in err
     assert "--gpu-memory" in err and "training_arguments.max_steps" in err
     assert not (tmp_path / "runs").exists()
+
+
+def test_what_cannot_be_tuned_is_told_with_all_other_faults(
+    tmp_path: Path, experiment: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = experiment.read_text().replace("max_steps: 10", "max_steps: 0")
+    text = text.replace("  deepspeed_config: ds_configs/ds_config_stage_2.json\n", "")
+    experiment.write_text(text.replace("run_clm", "run_preference"))
+    code = main([str(experiment), "--runs-dir", str(tmp_path / "runs")])
+    err = capsys.readouterr().err
+    assert code == 2
+    assert "hyperparameters.deepspeed_config: missing" in err
+    assert "run_preference is not measured" in err
+    assert "training_arguments.max_steps" in err

@@ -6,12 +6,15 @@ import math
 import random
 import statistics
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
+from transformers import TrainerControl, TrainerState
 
 from conftest import RunTrial
-from det_files.autotune.measuring import rate
+from det_files.autotune.measuring import Measuring, rate
 
 
 def test_the_rate_is_all_tokens_over_all_time() -> None:
@@ -30,6 +33,54 @@ def test_the_spread_is_that_of_many_trials() -> None:
         rates.append(speed)
         errors.append(error)
     assert statistics.mean(errors) == pytest.approx(statistics.stdev(rates), rel=0.15)
+
+
+class Meter:
+    """A clock that stands at `seconds` and has counted `tokens`."""
+
+    def __init__(self) -> None:
+        self.seconds, self.tokens = 0.0, 0.0
+
+    def mark(self) -> tuple[float, torch.Tensor]:
+        return self.seconds, torch.tensor([self.tokens])
+
+
+@pytest.mark.parametrize(
+    ("warmup", "steps", "speed", "measured"),
+    [
+        (0, 4, (4 * 100 + 4 * 60) / (10 + 2 + 1 + 1), 4),
+        (2, 4, 2 * 160 / 2, 2),  # what is slow at the beginning is left out
+        (1, 4, 3 * 160 / 4, 3),
+        (3, 3, 2 * 160 / 3, 2),  # a resumed trial with few steps left measures its last two
+    ],
+)
+def test_steps_of_warmup_are_left_out(
+    warmup: int, steps: int, speed: float, measured: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """This rank's 100 tokens a step and the other's 60, 10 seconds for the first step, 2, 1, 1."""
+    meter, reported = Meter(), list[dict[str, float]]()
+
+    def both(mine: dict[str, Any]) -> list[dict[str, Any]]:
+        other = {"seconds": mine["seconds"], "tokens": [60.0] * len(mine["tokens"])}
+        return [mine, other | {"peak": mine["peak"] + 5}]
+
+    distributed: Any = SimpleNamespace(allgather=both)
+    trainer: Any = SimpleNamespace(meter=meter)
+    measuring = Measuring(
+        trainer, distributed, warmup, lambda args, state, control, found: reported.append(found)
+    )
+    args: Any = SimpleNamespace(device=torch.device("cpu"))
+    state, control = TrainerState(max_steps=steps), TrainerControl()
+    measuring.on_train_begin(args, state, control)
+    with caplog.at_level("INFO"):
+        for step, seconds in enumerate((10.0, 2.0, 1.0, 1.0)[:steps], 1):
+            meter.seconds, meter.tokens = meter.seconds + seconds, meter.tokens + 100
+            state.global_step = step
+            assert not reported
+            measuring.on_step_end(args, state, control)
+    (found,) = reported
+    assert found["throughput"] == pytest.approx(speed)
+    assert f"measured over {measured} steps" in caplog.text
 
 
 @pytest.mark.parametrize("metric", ["throughput", "peak_memory"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from conftest import ROOT
@@ -32,3 +34,25 @@ def test_the_best_experiment_runs_what_was_measured(
         given = experiment.config | {"hyperparameters": None}
         assert tuned.config | {"hyperparameters": None} == given
         assert best.training["max_steps"] == args.training["max_steps"]
+
+
+def test_flags_of_the_entrypoint_do_not_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    path = tmp_path / "flags.yaml"
+    text = (ROOT / "experiments/smollm2_135m_ds2.yaml").read_text()
+    flags = "--oom_backoff true --load_best_model_at_end true --seed 7"
+    lines = [f"{x} {flags}" if x.startswith("entrypoint:") else x for x in text.splitlines()]
+    path.write_text("\n".join(lines))
+    experiment = load_experiment(path)
+    assert experiment.entrypoint.flags == flags.split()
+    args = check_experiment(experiment)
+    assert args.training["oom_backoff"] is True
+    (candidate,) = Axes((2,), ("none",), (False,), (None,), (4,)).candidates(2, None)
+    derived = _derive(experiment, args, ASKED, candidate)
+    measured = check_experiment(derived)
+    assert measured.training["seed"] == 7
+    assert not measured.training["oom_backoff"]
+    assert not measured.training.get("load_best_model_at_end")
+    assert derived.config["entrypoint"][-1] == "det_files.run_clm"

@@ -13,7 +13,7 @@ import optuna
 import pytest
 
 from det_files.experiment import load_experiment
-from det_files.local.study import open_study
+from det_files.local.study_file import open_study
 
 from .conftest import Context, wait_for
 

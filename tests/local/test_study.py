@@ -10,7 +10,8 @@ import pytest
 
 from det_files.local.halving_pruner import HalvingPruner
 from det_files.local.search_space import SearchSpace
-from det_files.local.study import SearchStudy, open_study
+from det_files.local.study import SearchStudy
+from det_files.local.study_file import open_study
 
 SPACE = SearchSpace({"rate": {"type": "double", "minval": 0, "maxval": 1, "count": 3}})
 ASHA = {
@@ -128,6 +129,16 @@ def test_a_killed_search_draws_and_decides_as_if_it_had_gone_on(tmp_path: Path) 
     assert run(study(path, ASHA, seed=None), kill_after=-1) == run(study(None, ASHA), kill_after=-1)
     states = [trial.state.name for trial in open_study(path).trials]
     assert len(states) == 16 and set(states) == {"COMPLETE", "PRUNED"}
+
+
+def test_a_study_lies_where_it_is_told_whatever_the_path(tmp_path: Path) -> None:
+    """In SQLAlchemy's URLs, "?" begins the options and %41 is a letter."""
+    directory = tmp_path / "what? #1 %41"
+    directory.mkdir()
+    study(directory / "study.db", ASHA).next_trial()
+    assert [file.name for file in directory.iterdir()] == ["study.db"]
+    assert [trial.number for trial in open_study(directory / "study.db").trials] == [0]
+    assert study(directory / "study.db", ASHA).unfinished() == [0]
 
 
 def test_a_validation_told_again_has_its_own_answer() -> None:

@@ -74,6 +74,9 @@ def test_every_fault_of_the_file_is_told_at_once(
     with pytest.raises(ConfigError) as caught:
         main([str(write(tmp_path, tmp_path, changes))])
     assert len(caught.value.faults) == 3
+    with pytest.raises(ConfigError) as caught:
+        main([str(write(tmp_path, tmp_path, changes)), "--gpu-memory", "big"])
+    assert len(caught.value.faults) == 4
 
 
 def test_values_are_overridden_as_in_a_local_run(
