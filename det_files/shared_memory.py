@@ -18,7 +18,7 @@ _DIRECTORY = Path("/dev/shm")
 def remove_names() -> None:
     """Removes the name of this rank's buffer; nothing where there is none.
 
-    All ranks call this in step, after DeepSpeed's communication was set up.
+    All ranks call this in step, when DeepSpeed's communication has just been set up.
     """
     import torch.distributed
     from deepspeed import comm

@@ -12,7 +12,6 @@ from det_files.faults import ConfigError, Fault, Faults
 from det_files.models import CAUSAL, SEQ2SEQ
 from det_files.quantization import REQUIREMENT as BITSANDBYTES
 from det_files.schema import check_mapping
-from det_files.shared_memory import remove_names
 from det_files.training_fields import GENERATING, OWN, training_fields
 
 if TYPE_CHECKING:
@@ -211,16 +210,13 @@ def make_training_arguments(
     if on_cpu:
         options |= {"use_cpu": True, "dataloader_pin_memory": False}
     try:
-        found = arguments_class(
+        return arguments_class(
             output_dir=str(output_dir),
             deepspeed=dict(deepspeed) if deepspeed is not None else None,
             **options,
         )
     except (ValueError, TypeError, ImportError) as error:
         raise ConfigError(Fault(section, str(error).strip())) from error
-    if deepspeed is not None and on_cpu:  # its communication is set up by now
-        remove_names()
-    return found
 
 
 # Optional packages by the argument that needs them: (argument, part of its value, package, GPU).

@@ -14,8 +14,9 @@ from det_files.autotune.cuts import Cut, cut, memory_of_machine
 from det_files.autotune.space import OFFLOADS, Axes, Candidate
 from det_files.autotune.strategy import Space
 from det_files.autotune.trials import Length, measuring_experiment
-from det_files.entrypoint import KINDS
-from det_files.experiment import Experiment
+from det_files.deepspeed_config import merge
+from det_files.entrypoint import KINDS, flags_to_hyperparameters
+from det_files.experiment import Experiment, read_experiment
 from det_files.faults import ConfigError, Faults
 from det_files.local.plan import check_all, go_where_it_was_started
 from det_files.local.process_group import visible_gpus
@@ -23,6 +24,7 @@ from det_files.local.resources import Resources, available_cores
 from det_files.local.run_directory import RunDirectory, write_atomically
 from det_files.local.terminal import Terminal
 from det_files.models import PREFERENCE
+from det_files.old_names import modernise
 from det_files.validate import check_experiment, load_whole
 
 PLAN_FILE = "autotune.json"
@@ -86,13 +88,13 @@ def plan_new(arguments: AutotuneArguments, faults: Faults, terminal: Terminal) -
     """
     assert arguments.experiment is not None
     try:
-        experiment = load_whole(arguments.experiment, arguments.overrides)
+        experiment = read_experiment(arguments.experiment, arguments.overrides, faults)
         slots = experiment.slots if arguments.slots is None else arguments.slots
         resources = Resources(slots, visible_gpus(), available_cores())
         flag = "--slots" if arguments.slots is not None else None
         _check_tunable(experiment, faults)
         args = check_all(experiment, resources, flag, check_experiment)
-        _check_batch(args, arguments, faults)
+        _check_resolved(args, arguments, faults)
     except ConfigError as error:
         faults.extend(error)
     faults.raise_if_any(str(arguments.experiment))
@@ -144,15 +146,17 @@ def plan_resumed(run: RunDirectory, terminal: Terminal) -> AutotunePlan:
 
 def _check_tunable(experiment: Experiment, faults: Faults) -> None:
     """Notes what cannot be tuned, whatever else is wrong with it."""
-    given = [*experiment.hyperparameters, *experiment.entrypoint.flags]
-    if not any(name.lstrip("-").startswith("deepspeed") for name in given):
+    # What is wrong with flags and names is noted where they are resolved.
+    flags = flags_to_hyperparameters(experiment.entrypoint.flags, Faults(), [])
+    given = merge(flags, modernise(experiment.hyperparameters, []))
+    if given.get("deepspeed_config") is None:
         reason = "missing: it is what is tuned; ds_configs/ds_config_stage_2.json is a beginning"
         faults.add("hyperparameters.deepspeed_config", reason)
     if KINDS[experiment.module] == PREFERENCE:
         faults.add("entrypoint", "det_files.run_preference is not measured: its tokens vary")
 
 
-def _check_batch(args: RunArgs, arguments: AutotuneArguments, faults: Faults) -> None:
+def _check_resolved(args: RunArgs, arguments: AutotuneArguments, faults: Faults) -> None:
     """Notes what of the resolved arguments leaves nothing to tune."""
     if isinstance((args.deepspeed or {}).get("autotuning"), Mapping):
         reason = "is DeepSpeed's own autotuning; leave it out"

@@ -12,6 +12,7 @@ from determined.constants import INTER_TRAIN_PROCESS_COMM_PORT_1, INTER_TRAIN_PR
 
 from det_files.cluster.operator_locks import release_abandoned_locks
 from det_files.faults import ConfigError
+from det_files.shared_memory import remove_names
 
 
 def on_cpu(use_cpu: bool = False) -> bool:
@@ -59,6 +60,8 @@ def join_process_group(deepspeed: bool, cpu: bool, timeout_s: int) -> None:
         if os.environ.get("LOCAL_RANK", "0") == "0":
             release_abandoned_locks()
         ds.init_distributed(dist_backend=backend, timeout=timeout, verbose=False)
+        if cpu:
+            remove_names()
     elif not torch.distributed.is_initialized():
         torch.distributed.init_process_group(backend=backend, timeout=timeout)
 

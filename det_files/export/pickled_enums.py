@@ -1,90 +1,77 @@
 """Members of enumerations in pickles of Python 3.11.0 to 3.11.3, which wrote getattr(class, name).
 
 Other versions write class(value). A pickle that names getattr could as well fetch anything and call
-it, so it is run here first with nothing in it but stubs: every getattr must be of a known
-enumeration and name one of its members. The same bytes make the same calls when they are loaded.
+it, so its instructions are read, and not run: each getattr must be called at once, with the
+enumeration and the name of one of its members written right behind it.
+
+    GLOBAL getattr   GLOBAL enumeration   BINUNICODE name   TUPLE2   REDUCE
+
+Either may also be fetched from the memo, where the pickle has put it before.
 """
 
 from __future__ import annotations
 
-import pickle
-import zipfile
-from collections.abc import Collection
-from enum import EnumMeta
+import pickletools
+from collections.abc import Iterator
+from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 GETATTR = "builtins.getattr"
+_GETATTR_NAMES = ("builtins getattr", "__builtin__ getattr")
+_PUTS = ("BINPUT", "LONG_BINPUT", "PUT")
+_GETS = ("BINGET", "LONG_BINGET", "GET")
+_NAMES = ("BINUNICODE", "SHORT_BINUNICODE", "UNICODE")
+_CALL = ("TUPLE2", "REDUCE")
 
 
-def gets_members_alone(file: Path, enumerations: Collection[EnumMeta]) -> bool:
-    """Whether each getattr of a file of `torch.save` fetches a member of one of these.
+def gets_members_alone(file: Path, enumeration: type[Enum]) -> bool:
+    """Whether getattr does nothing in a file of `torch.save` but fetch members of an enumeration.
+
+    The enumeration itself may not stand anywhere else: what can change it could change what its
+    members are.
 
     Raises:
-        OSError: the file cannot be read.
-        ValueError: it is no file of `torch.save`, or its pickle is damaged.
+        RuntimeError: it is no file of `torch.save`.
+        ValueError: its pickle is damaged.
     """
-    try:
-        with zipfile.ZipFile(file) as archive:
-            (name,) = (one for one in archive.namelist() if one.endswith("/data.pkl"))
-            with archive.open(name) as stream:
-                _Checking(stream, enumerations).load()
-    except _Refused:
-        return False
-    except (zipfile.BadZipFile, pickle.UnpicklingError, EOFError, AttributeError) as error:
-        raise ValueError(str(error)) from error
+    import torch
+
+    # The entry that torch.load reads: archives can hold several that are named alike.
+    pickled = torch._C.PyTorchFileReader(str(file)).get_record("data.pkl")
+    found = list(_pushes(pickled, enumeration))
+    for number, one in enumerate(found):
+        if one.what == "enumeration" and (number == 0 or found[number - 1].what != "getattr"):
+            return False
+        if one.what == "getattr":
+            behind = found[number + 1 : number + 5]
+            if [step.what for step in behind] != ["enumeration", "member", *_CALL]:
+                return False
     return True
 
 
-class _Refused(Exception):
-    """A getattr of something else."""
+class _Step(NamedTuple):
+    """An instruction: getattr, enumeration, member (a name of one), or pickle's own name of it."""
+
+    what: str
 
 
-class _Stub:
-    """Stands for all that a pickle names or makes; takes whatever is done to it."""
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> _Stub:
-        return super().__new__(cls)
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        pass
-
-    def __call__(self, *args: Any, **kwargs: Any) -> _Stub:
-        return self
-
-    def __setstate__(self, state: Any) -> None:
-        pass
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        pass
-
-    def append(self, item: Any) -> None:
-        pass
-
-    def extend(self, items: Any) -> None:
-        pass
-
-    def add(self, item: Any) -> None:
-        pass
-
-
-class _Checking(pickle.Unpickler):
-    """Runs a pickle that can reach nothing but stubs and members of enumerations."""
-
-    def __init__(self, stream: Any, enumerations: Collection[EnumMeta]) -> None:
-        super().__init__(stream)
-        self._enumerations = {f"{one.__module__}.{one.__qualname__}": one for one in enumerations}
-
-    def find_class(self, module: str, name: str) -> Any:
-        if module in ("builtins", "__builtin__") and name == "getattr":
-            return self._member
-        return self._enumerations.get(f"{module}.{name}", _Stub)
-
-    def persistent_load(self, identity: Any) -> _Stub:
-        return _Stub()
-
-    def _member(self, owner: Any, name: Any, *default: Any) -> Any:
-        known = any(owner is one for one in self._enumerations.values())
-        if not known or default or not isinstance(name, str) or name not in owner.__members__:
-            raise _Refused
-        return owner[name]
+def _pushes(pickled: bytes, enumeration: type[Enum]) -> Iterator[_Step]:
+    """The instructions, without those that only put into the memo what they leave on the stack."""
+    own = f"{enumeration.__module__} {enumeration.__qualname__}"
+    memo: dict[int, str] = {}
+    last = ""
+    for code, argument, _ in pickletools.genops(pickled):
+        if code.name in _PUTS:
+            memo[int(argument or 0)] = last
+            continue
+        last = code.name
+        if code.name == "GLOBAL" and argument in _GETATTR_NAMES:
+            last = "getattr"
+        elif code.name == "GLOBAL" and argument == own:
+            last = "enumeration"
+        elif code.name in _NAMES and argument in enumeration.__members__:
+            last = "member"
+        elif code.name in _GETS:
+            last = memo.get(int(argument or 0), code.name)
+        yield _Step(last)

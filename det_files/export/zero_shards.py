@@ -67,7 +67,7 @@ def _check_pickles(directory: Path) -> None:
     for file in sorted(directory.glob("*_states.pt")):
         try:
             unknown = set(get_unsafe_globals_in_checkpoint(file)) - _KNOWN_GLOBALS
-            if GETATTR in unknown and gets_members_alone(file, [ZeroStageEnum]):
+            if GETATTR in unknown and gets_members_alone(file, ZeroStageEnum):
                 unknown.remove(GETATTR)
         except (OSError, RuntimeError, ValueError) as error:
             faults.append(Fault(str(file), f"cannot be read: {str(error).splitlines()[0]}"))

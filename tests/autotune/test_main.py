@@ -126,10 +126,28 @@ def test_what_cannot_be_tuned_is_told_with_all_other_faults(
 ) -> None:
     text = experiment.read_text().replace("max_steps: 10", "max_steps: 0")
     text = text.replace("  deepspeed_config: ds_configs/ds_config_stage_2.json\n", "")
-    experiment.write_text(text.replace("run_clm", "run_preference"))
+    text = text.replace("searcher:", "sercher:").replace("run_clm", "run_preference")
+    experiment.write_text(text.replace("hyperparameters:", "hyperparameters:\n  1: x"))
     code = main([str(experiment), "--runs-dir", str(tmp_path / "runs")])
     err = capsys.readouterr().err
     assert code == 2
     assert "hyperparameters.deepspeed_config: missing" in err
     assert "run_preference is not measured" in err
     assert "training_arguments.max_steps" in err
+    assert 'did you mean "searcher"?' in err and "hyperparameters.1: unknown key" in err
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ["--set", "hyperparameters.deepspeed_config=null"],
+        ["--set", "entrypoint=python -m det_files.run_clm --output_dir deepspeed_runs"],
+    ],
+)
+def test_a_configuration_that_is_missing_is_said_to_be(
+    tmp_path: Path, experiment: Path, capsys: pytest.CaptureFixture[str], changes: list[str]
+) -> None:
+    lines = experiment.read_text().splitlines()
+    experiment.write_text("\n".join(x for x in lines if "deepspeed_config:" not in x))
+    assert main([str(experiment), *changes, "--runs-dir", str(tmp_path / "runs")]) == 2
+    assert "hyperparameters.deepspeed_config: missing" in capsys.readouterr().err
