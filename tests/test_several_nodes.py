@@ -6,19 +6,14 @@ Unlike two nodes, both share this machine's loopback and its disk.
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+from forked_ranks import free_port
+
 from conftest import RunTrial, Trial, set_arguments, start
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def start_agent(node: int, port: int, arguments: list[str]) -> subprocess.Popen[str]:

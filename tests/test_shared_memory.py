@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
+from forked_ranks import free_port
 
 from conftest import ROOT, rank_environment, set_arguments
 
@@ -30,12 +30,6 @@ def start_ranks(port: int, *words: str) -> subprocess.Popen[str]:
     environment = rank_environment(LOCAL_SIZE="2", DS_ACCELERATOR="cpu")
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     return subprocess.Popen(command, cwd=ROOT, env=environment, text=True, **pipes)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def buffers(port: int) -> list[Path]:

@@ -29,7 +29,7 @@ from det_files.local.metrics import Row, best_row, read_rows
 from det_files.local.run_directory import RunDirectory, write_atomically
 from det_files.local.summary import State, Trial
 from det_files.out_of_memory import TEXTS
-from det_files.trial_files import CONFIG_ERROR_FILE, METRICS_FILE, OUT_OF_MEMORY_FILE
+from det_files.trial_files import METRICS_FILE, OUT_OF_MEMORY_FILE
 
 if TYPE_CHECKING:
     from det_files.experiment import Experiment
@@ -181,7 +181,7 @@ def measurement_of(trial: Trial, metric: str) -> Row | None:
 
 def _memory_in_log(trial: Trial, kills: int) -> str:
     """What its log says of memory that was too small, where the trial itself could not."""
-    if (trial.directory / CONFIG_ERROR_FILE).exists():
+    if trial.hit_config_error:
         return ""
     lines = failure.read_log(trial.directory / "log.txt")
     if failure.certain_cause(lines, kills) == failure.OUT_OF_MEMORY_KILL:

@@ -15,14 +15,13 @@ import pickletools
 from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
-from typing import NamedTuple
 
 GETATTR = "builtins.getattr"
 _GETATTR_NAMES = ("builtins getattr", "__builtin__ getattr")
 _PUTS = ("BINPUT", "LONG_BINPUT", "PUT")
 _GETS = ("BINGET", "LONG_BINGET", "GET")
 _NAMES = ("BINUNICODE", "SHORT_BINUNICODE", "UNICODE")
-_CALL = ("TUPLE2", "REDUCE")
+_BEHIND = ["enumeration", "member", "TUPLE2", "REDUCE"]
 
 
 def gets_members_alone(file: Path, enumeration: type[Enum]) -> bool:
@@ -39,25 +38,20 @@ def gets_members_alone(file: Path, enumeration: type[Enum]) -> bool:
 
     # The entry that torch.load reads: archives can hold several that are named alike.
     pickled = torch._C.PyTorchFileReader(str(file)).get_record("data.pkl")
-    found = list(_pushes(pickled, enumeration))
+    found = list(_instructions(pickled, enumeration))
     for number, one in enumerate(found):
-        if one.what == "enumeration" and (number == 0 or found[number - 1].what != "getattr"):
+        if one == "enumeration" and (number == 0 or found[number - 1] != "getattr"):
             return False
-        if one.what == "getattr":
-            behind = found[number + 1 : number + 5]
-            if [step.what for step in behind] != ["enumeration", "member", *_CALL]:
-                return False
+        if one == "getattr" and found[number + 1 : number + 5] != _BEHIND:
+            return False
     return True
 
 
-class _Step(NamedTuple):
-    """An instruction: getattr, enumeration, member (a name of one), or pickle's own name of it."""
+def _instructions(pickled: bytes, enumeration: type[Enum]) -> Iterator[str]:
+    """What each pushes (getattr, enumeration, member: a name of one), else pickle's name of it.
 
-    what: str
-
-
-def _pushes(pickled: bytes, enumeration: type[Enum]) -> Iterator[_Step]:
-    """The instructions, without those that only put into the memo what they leave on the stack."""
+    Those that only put into the memo what they leave on the stack are left out.
+    """
     own = f"{enumeration.__module__} {enumeration.__qualname__}"
     memo: dict[int, str] = {}
     last = ""
@@ -74,4 +68,4 @@ def _pushes(pickled: bytes, enumeration: type[Enum]) -> Iterator[_Step]:
             last = "member"
         elif code.name in _GETS:
             last = memo.get(int(argument or 0), code.name)
-        yield _Step(last)
+        yield last
