@@ -17,6 +17,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 CAUSAL = "det_files.run_clm"
+STAGE_3 = {"deepspeed_config": "ds_configs/ds_config_stage_3.json"}
+SCATTERED = "overwrite_deepspeed_args__zero_optimization__stage3_gather_16bit_weights_on_model_save"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -203,3 +205,47 @@ def run_trials(tiny_overrides: dict[str, Any], run_jobs: RunJobs) -> RunTrials:
         return run_jobs(directory, ranks, jobs, module)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def tied_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Llama whose output layer is its embedding."""
+    from tiny import make_model
+
+    return make_model(tmp_path_factory.mktemp("tied"), tie_word_embeddings=True)
+
+
+@pytest.fixture(scope="session")
+def zero_checkpoints(
+    run_trials: RunTrials, tied_model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """Checkpoints of whole models, trained on two ranks under DeepSpeed.
+
+    gathered: stage 3, with ZeRO shards and model.safetensors; scattered: the same without the
+    latter; stage_2: in bfloat16, with both.
+    """
+    from det_files.trained.locating import find_checkpoint
+
+    short = {"training_arguments__max_steps": 2}
+    tied = short | {"model_arguments__model_name_or_path": str(tied_model)}
+    trials: Mapping[str, Mapping[str, Any]] = {
+        "gathered": STAGE_3 | tied,
+        "scattered": STAGE_3 | tied | {SCATTERED: False},
+        "stage_2": short
+        | {
+            "deepspeed_config": "ds_configs/ds_config_stage_2.json",
+            "model_arguments__dtype": "bfloat16",
+        },
+    }
+    done: dict[str, Trial] = run_trials(tmp_path_factory.mktemp("zero"), 2, trials)
+    for trial in done.values():
+        assert trial.code == 0, trial.output
+    return {name: find_checkpoint(trial.directory, None) for name, trial in done.items()}
+
+
+@pytest.fixture(scope="session")
+def adapters(tiny_overrides: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """method → the checkpoint of a trial of the tiny Llama in this process, run once each."""
+    from export_checkpoints import Adapters
+
+    return Adapters(tmp_path_factory.mktemp("adapters"), tiny_overrides)

@@ -11,7 +11,7 @@ from typing import Any
 from unittest import mock
 
 from conftest import set_arguments
-from det_files.evaluation.compare import find_checkpoint
+from det_files.trained.locating import find_checkpoint
 
 
 def run_here(

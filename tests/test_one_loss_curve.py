@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from conftest import RunTrials, Trial
-from det_files.evaluation.compare import find_checkpoint
+from det_files.trained.locating import find_checkpoint
 from tiny import make_echoes, make_model
 
 TWICE = {

@@ -15,7 +15,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from conftest import ROOT, RunTrials, Trial
-from det_files.evaluation.compare import find_checkpoint
+from det_files.trained.locating import find_checkpoint
 from tiny import make_model
 
 STEPS, WARMUP, RATE = 6, 2, 1e-2

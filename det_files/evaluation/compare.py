@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -32,11 +31,12 @@ from det_files.evaluation.generation import generate_answers
 from det_files.evaluation.questions import AskedRow, Question, make_questions, read_test_rows
 from det_files.evaluation.side_by_side import render_examples, render_scores
 from det_files.experiment import load_experiment
-from det_files.faults import ConfigError, Fault, exit_on_config_error
-from det_files.local.run_directory import RunDirectory, whole_checkpoints, write_atomically
+from det_files.faults import exit_on_config_error
+from det_files.local.run_directory import RunDirectory, write_atomically
 from det_files.models import SEQ2SEQ, load_model
 from det_files.preference.answering import as_answering
 from det_files.resolution import resolve_or_raise
+from det_files.trained.locating import find_best_checkpoint, go_where_it_ran
 from det_files.tuning.adapters import ADAPTER_FILE, load_adapter
 
 # An answer may be this much longer than the longest reference, for line breaks and indentation.
@@ -70,33 +70,6 @@ class Answers:
         }
 
 
-@dataclass(frozen=True)
-class BestCheckpoint:
-    """The best checkpoint of a run's best trial, and where that trial lies."""
-
-    trial: int
-    directory: Path
-    path: Path
-
-
-def find_best_checkpoint(run: RunDirectory) -> BestCheckpoint:
-    """Returns the best checkpoint of the run's best trial, or its latest where that is gone.
-
-    Raises:
-        ConfigError: no run there, no trial to choose, or no whole checkpoint.
-    """
-    summary = run.read_summary()
-    number = summary.get("best_trial")
-    if number is None:
-        reason = "has no best trial: none has reported the searcher's metric"
-        raise ConfigError(Fault(str(run.path), reason if summary else "is no run directory"))
-    directory = run.path / "trials" / str(number)
-    entry: dict[str, Any] = next((t for t in summary["trials"] if t["trial"] == number), {})
-    return BestCheckpoint(
-        number, directory, find_checkpoint(directory, entry.get("best_checkpoint"))
-    )
-
-
 def find_finetuned(run: RunDirectory) -> Finetuned:
     """Returns what the run's best trial has produced.
 
@@ -111,26 +84,6 @@ def find_finetuned(run: RunDirectory) -> Finetuned:
     facts = experiment_facts(experiment, slots)
     args = resolve_or_raise(experiment.hyperparameters, flags, facts, Path.cwd())
     return Finetuned(best.trial, best.path, as_answering(args))
-
-
-def find_checkpoint(trial_directory: Path, best: str | None) -> Path:
-    """Returns the checkpoint `best`, or the latest where that is not there.
-
-    Raises:
-        ConfigError: the trial has no whole checkpoint.
-    """
-    whole = {checkpoint.uuid: checkpoint.path for checkpoint in whole_checkpoints(trial_directory)}
-    if not whole:
-        raise ConfigError(Fault(str(trial_directory), "has no whole checkpoint"))
-    return whole[best] if best in whole else list(whole.values())[-1]
-
-
-def go_where_it_ran(run: RunDirectory) -> None:
-    """Changes into the directory that a run was started from: its paths are relative to that."""
-    directory = Path(run.read_summary().get("directory", "."))
-    if directory.is_dir() and not directory.samefile(os.curdir):
-        print(f"reading models and data from {directory}, where the run was started")
-        os.chdir(directory)
 
 
 def answer(model: Any, tokenizer: Any, questions: Sequence[Question], batch_size: int) -> Answers:

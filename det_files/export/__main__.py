@@ -15,16 +15,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from det_files.durable import written_aside
-from det_files.export.checkpoint import (
-    FORMS,
-    TrainedCheckpoint,
-    find_form_faults,
-    find_range_fault,
-    open_checkpoint,
-)
+from det_files.export.forms import FORMS, find_form_faults, find_range_fault
 from det_files.export.output import find_output_faults
 from det_files.faults import Faults, exit_on_config_error
 from det_files.models import DTYPES
+from det_files.trained.checkpoint import TrainedCheckpoint, open_checkpoint
 
 SHARD_SIZE = "5GB"
 

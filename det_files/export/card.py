@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from det_files.export.checkpoint import TrainedCheckpoint
 from det_files.models import REWARD, SEQ2SEQ
+from det_files.trained.checkpoint import TrainedCheckpoint
 from det_files.tuning.arguments import METHODS, TuningArguments
 from det_files.vocabulary import MULTIPLE
 

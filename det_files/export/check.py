@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from det_files.export.checkpoint import TrainedCheckpoint
-from det_files.export.merging import load_with_adapter
-from det_files.export.tokenizer import tokenizer_of
-from det_files.export.whole_model import load_whole
 from det_files.models import SEQ2SEQ, auto_class
+from det_files.trained.adapted import load_with_adapter
+from det_files.trained.checkpoint import TrainedCheckpoint
+from det_files.trained.tokenizer import tokenizer_of
+from det_files.trained.whole_model import load_whole
 
 if TYPE_CHECKING:
     import torch

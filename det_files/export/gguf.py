@@ -10,15 +10,15 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from det_files.export.checkpoint import TrainedCheckpoint
 from det_files.export.gguf_vocabulary import Vocabulary, read_vocabulary
 from det_files.export.merging import export_merged
-from det_files.export.stored_tensors import StoredTensor, read_safetensors
-from det_files.export.tokenizer import tokenizer_of
-from det_files.export.weights import CONFIG_FILE
 from det_files.export.whole_model import export_whole
 from det_files.faults import ConfigError, Fault, Faults
 from det_files.model_faults import explain_load_error
+from det_files.trained.checkpoint import TrainedCheckpoint
+from det_files.trained.stored_tensors import StoredTensor, read_safetensors
+from det_files.trained.tokenizer import tokenizer_of
+from det_files.trained.weights import CONFIG_FILE
 
 if TYPE_CHECKING:
     import gguf

@@ -7,17 +7,14 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from det_files.export.checkpoint import TrainedCheckpoint
-from det_files.export.stored_tensors import check_range
-from det_files.export.tokenizer import export_tokenizer, with_own_tokenizer
-from det_files.export.weights import ADAPTER_WEIGHTS
-from det_files.faults import ConfigError, Fault, Faults
-from det_files.gguf_conversion import load_gguf
-from det_files.models import SECTION, gguf_conversion_command, load_model, load_tokenizer
-from det_files.quantization import dequantize
-from det_files.tuning.adapters import ADAPTER_FILE, load_adapter
+from det_files.export.tokenizer import export_tokenizer
+from det_files.faults import ConfigError, Fault
+from det_files.trained.adapted import load_with_adapter
+from det_files.trained.checkpoint import TrainedCheckpoint
+from det_files.trained.stored_tensors import check_range
+from det_files.trained.weights import ADAPTER_WEIGHTS
+from det_files.tuning.adapters import ADAPTER_FILE
 from det_files.tuning.prompt_state import ENCODER_FILE
-from det_files.vocabulary import fit_vocabulary
 
 if TYPE_CHECKING:
     import torch
@@ -74,58 +71,3 @@ def merge(checkpoint: TrainedCheckpoint, dtype: torch.dtype) -> PreTrainedModel:
     for name, tensor in merged.state_dict().items():
         check_range(name, tensor)
     return merged
-
-
-def load_with_adapter(checkpoint: TrainedCheckpoint, adapter: Path, dtype: torch.dtype) -> Any:
-    """The base model in `dtype` with the adapter of a directory on it, in float32 (a PeftModel).
-
-    Raises:
-        ConfigError: see `load_base`; the adapter does not fit it, or lacks tensors.
-    """
-    tuned = load_adapter(load_base(checkpoint, dtype), str(adapter), float32_adapters=True)
-    _check_complete(tuned, adapter / ADAPTER_WEIGHTS)
-    return tuned
-
-
-def _check_complete(tuned: Any, file: Path) -> None:
-    """Refuses an adapter that is not all there: peft only warns, and takes what is new for it."""
-    from peft import get_peft_model_state_dict
-    from safetensors import safe_open
-
-    wanted = get_peft_model_state_dict(tuned, save_embedding_layers=False).keys()
-    with safe_open(file, framework="pt") as stream:
-        found = set(stream.keys())
-    # Tables of a larger vocabulary lie there, too, which is no fault.
-    strange = {name for name in found - wanted if "lora_" in name or "ia3_" in name}
-    faults = Faults()
-    for what, names in (("lacks", wanted - found), ("has, and the model has not,", strange)):
-        if names:
-            faults.add(str(file), f"{what} {min(names)} and {len(names) - 1} others")
-    faults.raise_if_any()
-
-
-def load_base(checkpoint: TrainedCheckpoint, dtype: torch.dtype) -> PreTrainedModel:
-    """The model that the checkpoint's run started from, in a form that `save_pretrained` takes.
-
-    Raises:
-        ConfigError: it cannot be found or loaded.
-    """
-    args = checkpoint.model
-    if args.model_name_or_path is None:
-        reason = "the run started from random weights, which no adapter can be put on again"
-        raise ConfigError(Fault(str(checkpoint.path), reason))
-    if args.gguf_file:
-        file = Path(args.model_name_or_path) / args.gguf_file
-        if not file.is_file():
-            reason = f"is not here; make a directory of it first: {gguf_conversion_command(args)}"
-            raise ConfigError(Fault(str(file), reason))
-        model, _ = load_gguf(file, str(dtype).removeprefix("torch."))
-        tokens = len(load_tokenizer(with_own_tokenizer(checkpoint)))
-        fit_vocabulary(model, tokens, f"{SECTION}.tokenizer_name", extended=True)
-        return model
-    quantized = args.quantization != "none"
-    wanted = None if quantized else dtype  # 4 bits multiply in the run's own
-    model, _ = load_model(with_own_tokenizer(checkpoint), wanted, kind=checkpoint.kind)
-    # What the adapter was trained on: the weights as nf4 has rounded them, which differ from the
-    # model's own by far more than a merge may change.
-    return dequantize(model, dtype) if quantized else model

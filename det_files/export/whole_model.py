@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from det_files.export.checkpoint import TrainedCheckpoint
-from det_files.export.stored_tensors import (
-    StoredTensor,
+from det_files.export.tokenizer import GENERATION_FILE, export_tokenizer
+from det_files.trained.checkpoint import TrainedCheckpoint
+from det_files.trained.stored_tensors import (
     check_range,
     read_safetensors,
     write_safetensors,
 )
-from det_files.export.tokenizer import GENERATION_FILE, export_tokenizer
-from det_files.export.weights import CONFIG_FILE, SHARDS_TAG_FILE
-from det_files.export.zero_shards import read_zero_shards
-from det_files.faults import ConfigError, Fault
-from det_files.model_faults import explain_load_error
-from det_files.models import auto_class
+from det_files.trained.weights import CONFIG_FILE
+from det_files.trained.whole_model import checked_shards, fill, make_skeleton, untied
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel
 
 # They lie beside its shards, and are no code of a model.
 DEEPSPEEDS_SCRIPTS = ("zero_to_fp32.py", "zero_to_torch.py")
@@ -78,73 +72,3 @@ def _export_zero_shards(
         skeleton.save_pretrained(output, max_shard_size=max_shard_size)
     else:
         write_safetensors(tensors, output, dtype, max_shard_size)
-
-
-def load_whole(checkpoint: TrainedCheckpoint, dtype: torch.dtype) -> PreTrainedModel:
-    """The checkpoint's whole model in memory, from safetensors or from ZeRO shards."""
-    if checkpoint.has_whole_weights:
-        model: PreTrainedModel = auto_class(checkpoint.kind).from_pretrained(
-            checkpoint.path, dtype=dtype, trust_remote_code=checkpoint.model.trust_remote_code
-        )
-        return model
-    skeleton = make_skeleton(checkpoint)
-    fill(skeleton, untied(skeleton, checked_shards(checkpoint, skeleton)), dtype)
-    return skeleton
-
-
-def make_skeleton(checkpoint: TrainedCheckpoint) -> PreTrainedModel:
-    """The model of the checkpoint's config without memory for its parameters."""
-    from accelerate import init_empty_weights
-    from transformers import AutoConfig
-
-    code = checkpoint.model.trust_remote_code
-    try:
-        config = AutoConfig.from_pretrained(checkpoint.path, trust_remote_code=code)
-        # Buffers that no checkpoint has (rotary frequencies) are computed as ever.
-        with init_empty_weights(include_buffers=False):
-            model: PreTrainedModel = auto_class(checkpoint.kind).from_config(
-                config, trust_remote_code=code
-            )
-    except (OSError, ValueError, KeyError) as error:
-        reason = explain_load_error(str(checkpoint.path), error)
-        raise ConfigError(Fault(str(checkpoint.path / CONFIG_FILE), reason)) from error
-    return model
-
-
-def checked_shards(
-    checkpoint: TrainedCheckpoint, skeleton: PreTrainedModel
-) -> dict[str, StoredTensor]:
-    """The tensors of the ZeRO shards, which have the names and shapes of the model's.
-
-    Raises:
-        ConfigError: some are missing, or there are others; see also `read_zero_shards`.
-    """
-    found = read_zero_shards(checkpoint.path)
-    shapes = {name: tuple(tensor.shape) for name, tensor in skeleton.state_dict().items()}
-    wrong = sorted(
-        name
-        for name in shapes.keys() | found.keys()
-        if name not in found or found[name].shape != shapes.get(name)
-    )
-    if wrong:
-        shown = ", ".join(wrong[:5]) + (f" and {len(wrong) - 5} more" if len(wrong) > 5 else "")
-        reason = f"the ZeRO shards and {CONFIG_FILE} differ in {shown}"
-        raise ConfigError(Fault(str(checkpoint.path / SHARDS_TAG_FILE), reason))
-    return found
-
-
-def untied(
-    skeleton: PreTrainedModel, tensors: Mapping[str, StoredTensor]
-) -> dict[str, StoredTensor]:
-    """The tensors without those that the model ties to others when it is loaded."""
-    return {name: t for name, t in tensors.items() if name not in skeleton.all_tied_weights_keys}
-
-
-def fill(
-    skeleton: PreTrainedModel, tensors: Mapping[str, StoredTensor], dtype: torch.dtype
-) -> None:
-    """Gives a skeleton its parameters, in `dtype`."""
-    skeleton.load_state_dict(
-        {name: tensor.read_as(dtype) for name, tensor in tensors.items()}, strict=False, assign=True
-    )
-    skeleton.tie_weights()

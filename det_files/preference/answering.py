@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from det_files.args import RunArgs
+from det_files.data.arguments import DataArguments
 from det_files.faults import ConfigError, Fault
 from det_files.models import CAUSAL
 from det_files.preference.arguments import SECTION
@@ -13,8 +14,7 @@ from det_files.preference.arguments import SECTION
 def as_answering(args: RunArgs) -> RunArgs:
     """The arguments of the same model and data as of one that is fine-tuned on answers.
 
-    A pair's prompt is the question, and its chosen answer the right one. Arguments of other
-    entrypoints are returned as they are.
+    Arguments of other entrypoints are returned as they are.
 
     Raises:
         ConfigError: a reward model answers nothing; answers that are marked have no right one.
@@ -27,13 +27,21 @@ def as_answering(args: RunArgs) -> RunArgs:
         raise ConfigError(
             Fault(f"{SECTION}.method", f"{method} {why}: there is nothing to compare")
         )
-    data = args.data
-    if method != "grpo":
-        sources = []
-        for source in data.sources:
-            names = {"input": "prompt", "output": "chosen"}
-            columns = {own: source.columns.get(name, name) for own, name in names.items()}
-            sources.append(dataclasses.replace(source, columns=columns))
-        data = dataclasses.replace(data, sources=sources)
     facts = dataclasses.replace(args.facts, kind=CAUSAL)
+    data = answered_data(args.data, method)
     return dataclasses.replace(args, facts=facts, data=data, preference=None)
+
+
+def answered_data(data: DataArguments, method: str) -> DataArguments:
+    """The data arguments with which a method's rows are questions: a pair's prompt is one.
+
+    Its chosen answer is the right one; GRPO's rows are questions already.
+    """
+    if method == "grpo":
+        return data
+    names = {"input": "prompt"} if method == "kto" else {"input": "prompt", "output": "chosen"}
+    sources = []
+    for source in data.sources:
+        columns = {own: source.columns.get(name, name) for own, name in names.items()}
+        sources.append(dataclasses.replace(source, columns=columns))
+    return dataclasses.replace(data, sources=sources)

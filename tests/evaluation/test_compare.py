@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from det_files.evaluation import compare as compare_module
-from det_files.evaluation.compare import compare, find_checkpoint, main
+from det_files.evaluation.compare import compare, main
 from det_files.evaluation.generation import generate_answers
 from det_files.evaluation.side_by_side import WIDTH, render_examples
 from det_files.faults import ConfigError
@@ -185,15 +185,6 @@ def test_a_run_without_a_best_trial_is_refused(run_dir: Path) -> None:
 def test_a_directory_that_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is no run directory"):
         compare(tmp_path)
-
-
-def test_the_latest_checkpoint_stands_in_for_a_best_one_that_is_gone(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no whole checkpoint"):
-        find_checkpoint(tmp_path, None)
-    for steps, name in ((20, "b"), (10, "a")):
-        publish(tmp_path / "checkpoints" / name, steps)
-    assert find_checkpoint(tmp_path, "a").name == "a"
-    assert find_checkpoint(tmp_path, "gone").name == find_checkpoint(tmp_path, None).name == "b"
 
 
 def test_examples_are_aligned_and_marked() -> None:

@@ -10,8 +10,8 @@ from export_checkpoints import Adapters, export
 from huggingface_hub import ModelCard
 
 from det_files.export.card import HIDDEN, render_card, without_secrets
-from det_files.export.checkpoint import TrainedCheckpoint
 from det_files.models import ModelArguments
+from det_files.trained.checkpoint import TrainedCheckpoint
 
 
 def checkpoint(**changes: Any) -> TrainedCheckpoint:

@@ -13,7 +13,7 @@ from transformers import AutoTokenizer
 
 from det_files.export.__main__ import main
 from det_files.export.check import Difference, compare_logits
-from det_files.export.checkpoint import open_checkpoint
+from det_files.trained.checkpoint import open_checkpoint
 
 SMALL = Difference(1e-4, 2.0, 1e-3, 4, True)
 

@@ -13,10 +13,10 @@ from export_checkpoints import Adapters, contents, export
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from det_files.export.checkpoint import open_checkpoint
 from det_files.export.merging import merge
 from det_files.faults import ConfigError
 from det_files.models import ModelArguments, load_model
+from det_files.trained.checkpoint import open_checkpoint
 from det_files.tuning.adapters import load_adapter
 from tiny import make_model
 

@@ -15,11 +15,11 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSeq2SeqLM
 
 from conftest import RunTrials
-from det_files.evaluation.compare import find_checkpoint
 from det_files.export.check import compare_logits
-from det_files.export.checkpoint import open_checkpoint
 from det_files.faults import ConfigError
 from det_files.models import SEQ2SEQ, ModelArguments, load_model
+from det_files.trained.checkpoint import open_checkpoint
+from det_files.trained.locating import find_checkpoint
 from det_files.tuning.adapters import load_adapter
 from tiny import make_model
 

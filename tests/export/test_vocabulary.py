@@ -146,7 +146,7 @@ def test_gguf_has_a_token_for_every_row(
 def test_a_table_that_was_not_grown_is_found(grown: Adapters, tmp_path: Path) -> None:
     """A fault of the check would be to compare tokens that both have alone."""
     from det_files.export.check import compare_logits
-    from det_files.export.checkpoint import open_checkpoint
+    from det_files.trained.checkpoint import open_checkpoint
 
     output = export(grown("full"), "hf", tmp_path / "out")
     model, _ = load(output)

@@ -13,10 +13,10 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
 from conftest import RunJobs, Trial, set_arguments
-from det_files.evaluation.compare import find_checkpoint
 from det_files.export.__main__ import main
 from det_files.faults import ConfigError
 from det_files.models import ModelArguments, load_model
+from det_files.trained.locating import find_checkpoint
 from det_files.tuning.adapters import load_adapter
 
 ZERO = "overwrite_deepspeed_args__zero_optimization__"

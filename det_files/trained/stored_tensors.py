@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from det_files.export.weights import INDEX_FILE, WEIGHTS_FILE, weight_files
 from det_files.faults import ConfigError, Fault
+from det_files.trained.weights import INDEX_FILE, WEIGHTS_FILE, weight_files
 
 if TYPE_CHECKING:
     import torch

@@ -14,9 +14,9 @@ import pytest
 import torch
 from deepspeed.runtime.zero.config import ZeroStageEnum
 
-from det_files.export.pickled_enums import gets_members_alone
-from det_files.export.zero_shards import read_zero_shards
 from det_files.faults import ConfigError
+from det_files.trained.pickled_enums import gets_members_alone
+from det_files.trained.zero_shards import read_zero_shards
 
 ENUMERATION = b"cdeepspeed.runtime.zero.config\nZeroStageEnum\n"
 GETATTR = b"c__builtin__\ngetattr\n"

@@ -1,4 +1,4 @@
-"""The checkpoint to export: what it holds, how it was trained, and what it can become."""
+"""A checkpoint of a trial: what it holds, and how it was trained."""
 
 from __future__ import annotations
 
@@ -9,25 +9,22 @@ from pathlib import Path
 from typing import Any
 
 from det_files.cluster.manifest import METADATA_FILE, RESOLVED_CONFIG_FILE
-from det_files.evaluation.compare import find_best_checkpoint
 from det_files.experiment import parse_yaml
-from det_files.export.weights import (
+from det_files.faults import ConfigError, Fault, Faults
+from det_files.local.run_directory import RunDirectory
+from det_files.models import CAUSAL, REWARD, SEQ2SEQ, ModelArguments
+from det_files.schema import check_mapping, fields_of
+from det_files.trained.locating import find_best_checkpoint
+from det_files.trained.weights import (
     CONFIG_FILE,
     INDEX_FILE,
     WEIGHTS_FILE,
     find_weight_faults,
 )
-from det_files.faults import ConfigError, Fault, Faults
-from det_files.local.run_directory import RunDirectory
-from det_files.model_faults import range_fault
-from det_files.models import CAUSAL, REWARD, SEQ2SEQ, ModelArguments
-from det_files.schema import check_mapping, fields_of
 from det_files.tuning.adapters import ADAPTER_FILE
-from det_files.tuning.arguments import BEFORE_ROWS
 
 STATE_FILE = "trainer_state.json"
 TOKENIZER_FILE = "tokenizer_config.json"
-FORMS = ("merged", "adapter", "hf", "gguf")
 
 
 @dataclass(frozen=True)
@@ -81,46 +78,6 @@ def open_checkpoint(path: Path) -> TrainedCheckpoint:
         checkpoint = replace(checkpoint, kind=_kind(checkpoint, faults))
     faults.raise_if_any()
     return checkpoint
-
-
-def find_form_faults(checkpoint: TrainedCheckpoint, form: str, faults: Faults) -> None:
-    """Notes why this checkpoint cannot become `form`, with the form that it can."""
-    method = checkpoint.method
-    if method in BEFORE_ROWS and form in ("merged", "gguf"):
-        reason = f"a {method} stands before the text and is in no weight: say --to adapter"
-    elif checkpoint.is_adapter and form == "hf":
-        reason = f"{method} trained an adapter, not a whole model: say --to merged or --to adapter"
-    elif not checkpoint.is_adapter and form in ("merged", "adapter"):
-        reason = "the whole model was trained and there is no adapter: say --to hf"
-    elif checkpoint.kind == REWARD and form == "gguf":
-        reason = "a reward model gives one number, which llama.cpp has no form for: say --to hf"
-    else:
-        return
-    faults.add("--to", reason)
-
-
-def find_range_fault(checkpoint: TrainedCheckpoint, dtype: str | None) -> str | None:
-    """Why the model cannot be computed with in a precision that is asked for; None where it can."""
-    if dtype is None or checkpoint.kind != SEQ2SEQ:
-        return None
-    return range_fault(str(_model_type(checkpoint)), dtype)
-
-
-def _model_type(checkpoint: TrainedCheckpoint) -> str | None:
-    """transformers' name of the model's architecture; None where its config cannot be read."""
-    import transformers
-
-    own = (checkpoint.path / CONFIG_FILE).is_file()
-    args = checkpoint.model
-    try:
-        config = transformers.AutoConfig.from_pretrained(
-            str(checkpoint.path) if own else args.source,
-            revision=args.model_revision,
-            trust_remote_code=args.trust_remote_code,
-        )
-    except (OSError, ValueError, KeyError):
-        return None  # loading it will say why
-    return str(config.model_type)
 
 
 def _read_run_args(path: Path, faults: Faults) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from export_checkpoints import Adapters, as_checkpoint, contents, export
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from det_files.export.checkpoint import open_checkpoint
-from det_files.export.weights import weight_files
 from det_files.faults import ConfigError
+from det_files.trained.checkpoint import open_checkpoint
+from det_files.trained.weights import weight_files
 
 
 @pytest.fixture

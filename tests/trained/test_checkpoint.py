@@ -1,28 +1,21 @@
-"""What may be exported, from where, and why not."""
+"""What a checkpoint says of itself, and why it is refused."""
 
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from pathlib import Path
 
 import pytest
-from export_checkpoints import Adapters, as_checkpoint
+from export_checkpoints import Adapters
 
-from det_files.export.checkpoint import find_form_faults, open_checkpoint
-from det_files.faults import ConfigError, Faults
+from det_files.faults import ConfigError
+from det_files.trained.checkpoint import open_checkpoint
 
 
 @pytest.fixture
 def lora(adapters: Adapters, tmp_path: Path) -> Path:
     return Path(shutil.copytree(adapters("lora"), tmp_path / "checkpoint"))
-
-
-def form_fault(checkpoint: Path, form: str) -> str:
-    faults = Faults()
-    find_form_faults(open_checkpoint(checkpoint), form, faults)
-    return "; ".join(map(str, faults.found))
 
 
 def test_a_checkpoint_says_how_it_was_trained(lora: Path, tiny_model: Path) -> None:
@@ -56,30 +49,6 @@ def test_a_relative_model_is_looked_for_where_the_run_was_started(
     (run / "summary.json").write_text(json.dumps({"directory": started}))
     monkeypatch.chdir(tmp_path)
     assert open_checkpoint(checkpoint).model.source == str(tiny_model)
-
-
-@pytest.mark.parametrize(
-    ("method", "form", "said"),
-    [
-        ("lora", "hf", "lora trained an adapter.*--to merged or --to adapter"),
-        ("prompt", "merged", "prompt stands before the text.*--to adapter"),
-        ("p_tuning", "merged", "--to adapter"),
-        ("prefix", "merged", "--to adapter"),
-        ("prefix", "gguf", "--to adapter"),
-    ],
-)
-def test_a_form_that_cannot_be_names_the_one_that_can(
-    adapters: Adapters, method: str, form: str, said: str
-) -> None:
-    fault = form_fault(adapters(method), form)
-    assert re.search(said, fault), fault
-    assert "\n" not in fault
-
-
-@pytest.mark.parametrize("form", ["merged", "adapter"])
-def test_a_whole_model_has_no_adapter(tiny_model: Path, tmp_path: Path, form: str) -> None:
-    whole = as_checkpoint(Path(shutil.copytree(tiny_model, tmp_path / "whole")))
-    assert form_fault(whole, form).endswith("say --to hf")
 
 
 def test_other_directories_are_refused(tmp_path: Path) -> None:

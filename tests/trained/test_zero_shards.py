@@ -13,8 +13,8 @@ from export_checkpoints import write_stage_3
 from safetensors.torch import load_file
 
 from conftest import ROOT, rank_environment
-from det_files.export.zero_shards import read_zero_shards
 from det_files.faults import ConfigError
+from det_files.trained.zero_shards import read_zero_shards
 
 MEBIBYTE = 1024 * 1024
 
@@ -100,8 +100,8 @@ import sys, threading, time
 from pathlib import Path
 import deepspeed, torch, transformers, huggingface_hub, safetensors, numpy
 from deepspeed.utils import zero_to_fp32
-from det_files.export.stored_tensors import write_safetensors
-from det_files.export.zero_shards import read_zero_shards
+from det_files.trained.stored_tensors import write_safetensors
+from det_files.trained.zero_shards import read_zero_shards
 
 def anonymous_bytes():
     for line in open("/proc/self/status"):

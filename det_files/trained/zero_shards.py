@@ -17,10 +17,10 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from det_files.export.pickled_enums import GETATTR, gets_members_alone
-from det_files.export.stored_tensors import StoredTensor
-from det_files.export.weights import SHARDS_TAG_FILE
 from det_files.faults import ConfigError, Fault
+from det_files.trained.pickled_enums import GETATTR, gets_members_alone
+from det_files.trained.stored_tensors import StoredTensor
+from det_files.trained.weights import SHARDS_TAG_FILE
 
 if TYPE_CHECKING:
     import torch
