@@ -27,11 +27,11 @@ from typing import Any
 
 from det_files.args import RunArgs, experiment_facts
 from det_files.evaluation.exact_match import ExactMatch, score
-from det_files.evaluation.generation import generate_answers
 from det_files.evaluation.questions import AskedRow, Question, make_questions, read_test_rows
 from det_files.evaluation.side_by_side import render_examples, render_scores
 from det_files.experiment import load_experiment
 from det_files.faults import exit_on_config_error
+from det_files.generation.decoding import generate_answers
 from det_files.local.run_directory import RunDirectory, write_atomically
 from det_files.models import SEQ2SEQ, load_model
 from det_files.preference.answering import as_answering

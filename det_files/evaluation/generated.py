@@ -12,15 +12,17 @@ import torch
 from torch.utils.data import Dataset
 
 from det_files.data.tokenization import IGNORED
-from det_files.evaluation.generation import end_ids, search_config, until_end
 from det_files.evaluation.text_metrics import text_scores
+from det_files.generation.answers import end_ids, until_end
+from det_files.generation.sampling import Sampling
+from det_files.generation.searching import search_config
 
 
 def generated_scores(trainer: Any, rows: Dataset[Any]) -> dict[str, float]:
     """`text_scores` of what an encoder-decoder in training generates for rows of a dataset.
 
     `generation_max_length` (tokens) and `generation_num_beams` of its arguments hold; the search is
-    otherwise that of `generate_answers`.
+    otherwise that of `decode`.
     """
     from accelerate.utils import gather_object
 
@@ -46,11 +48,11 @@ def _generate(trainer: Any, rows: list[dict[str, torch.Tensor]]) -> list[str]:
     args, model, tokenizer = trainer.args, trainer.model, trainer.processing_class
     batch = trainer.data_collator(rows)
     read = {name: batch[name].to(args.device) for name in ("input_ids", "attention_mask")}
-    beams = args.generation_num_beams or 1
+    sampling = Sampling(args.generation_max_length, num_beams=args.generation_num_beams or 1)
     with torch.no_grad(), trainer.compute_loss_context_manager():
         found = model.generate(
             **read,
-            generation_config=search_config(model, tokenizer, args.generation_max_length, beams),
+            generation_config=search_config(model, tokenizer, sampling),
             synced_gpus=trainer.is_deepspeed_enabled and trainer.accelerator.num_processes > 1,
         )
     ends = end_ids(model, tokenizer)

@@ -13,9 +13,9 @@ from transformers import AutoModelForCausalLM
 
 from det_files.evaluation import compare as compare_module
 from det_files.evaluation.compare import compare, main
-from det_files.evaluation.generation import generate_answers
 from det_files.evaluation.side_by_side import WIDTH, render_examples
 from det_files.faults import ConfigError
+from det_files.generation.decoding import generate_answers
 from det_files.quantization import is_quantized
 
 EXPERIMENT = """

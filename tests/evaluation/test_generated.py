@@ -9,9 +9,11 @@ from in_process import last_validation, run_here
 
 from det_files.data.arguments import DataArguments, SourceArguments
 from det_files.data.languages import forced_language
-from det_files.evaluation.generation import generate_answers, search_config
 from det_files.evaluation.questions import AskedRow, make_questions
 from det_files.evaluation.text_metrics import text_scores
+from det_files.generation.decoding import generate_answers
+from det_files.generation.sampling import Sampling
+from det_files.generation.searching import search_config
 from det_files.models import SEQ2SEQ, ModelArguments, load_model
 from tiny import make_echoes, make_mbart, make_model
 
@@ -91,7 +93,9 @@ def test_beams_are_those_asked_for_and_the_rest_is_plain(tmp_path: Path) -> None
     model, tokenizer = load_model(
         ModelArguments(str(make_own(tmp_path, "bart")), dtype="float32"), kind=SEQ2SEQ
     )
-    greedy, beams = (search_config(model, tokenizer, 30, count) for count in (1, 4))
+    greedy, beams = (
+        search_config(model, tokenizer, Sampling(30, num_beams=count)) for count in (1, 4)
+    )
     assert (greedy.num_beams, beams.num_beams) == (1, 4)
     assert greedy.max_new_tokens == beams.max_new_tokens == POSITIONS
     plain = ("do_sample", "min_length", "no_repeat_ngram_size", "length_penalty", "early_stopping")

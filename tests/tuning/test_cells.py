@@ -11,7 +11,7 @@ from in_process import last_validation, run_here
 
 from det_files.data.arguments import DataArguments, SourceArguments
 from det_files.data.dataset import load_data
-from det_files.evaluation.generation import generate_answers
+from det_files.generation.decoding import generate_answers
 from det_files.models import ModelArguments, load_model
 from det_files.tuning.adapters import load_adapter
 from tiny import SEQ2SEQ, make_data, make_model

@@ -8,12 +8,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
-from det_files.evaluation.generation import (
-    batches_by_length,
-    end_ids,
-    generate_answers,
-    pad,
-)
+from det_files.generation.answers import end_ids
+from det_files.generation.decoding import generate_answers
+from det_files.generation.padding import batches_by_length, pad
 from det_files.tuning.arguments import TuningArguments
 from det_files.tuning.methods import apply_tuning
 from tiny import SEQ2SEQ, make_model
@@ -180,7 +177,9 @@ def test_batches_hold_prompts_of_like_length_each_once() -> None:
 
 
 def test_batches_of_equal_length_hold_no_other() -> None:
-    batches = list(batches_by_length([[0] * n for n in (2, 3, 2, 1, 2, 3)], 2, equal=True))
+    batches = list(
+        batches_by_length([[0] * n for n in (2, 3, 2, 1, 2, 3)], 2, equal=lambda length: True)
+    )
     assert batches == [[1, 5], [0, 2], [4], [3]]
 
 
