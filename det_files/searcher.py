@@ -14,7 +14,9 @@ from det_files.schema import Field, check_value, show
 
 _COMMON = {"name", "metric", "smaller_is_better", "source_trial_id", "source_checkpoint_uuid"}
 # Those of evaluation/text_metrics.py.
-_GENERATED = ("eval_rouge1", "eval_rouge2", "eval_rougeL", "eval_bleu", "eval_exact_match")
+_GENERATED = tuple(
+    f"eval_{name}" for name in ("rouge1", "rouge2", "rougeL", "bleu", "chrf", "exact_match")
+)
 _GROWING = ("eval_token_accuracy", THROUGHPUT, *_GENERATED)
 _HALVING = {"max_trials", "max_time", "time_metric", "max_length", "divisor", "stop_once"}
 # name -> (keys it may have, keys it must have), as in Determined's published schemas (0.38).

@@ -7,15 +7,13 @@ imported from a file's words: what is not in REWARDS does not exist.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from difflib import SequenceMatcher
 
 from det_files.evaluation.exact_match import NOT_JSON, parse_strictly, same_object, same_value
+from det_files.evaluation.final_answer import same_final_answer
 
 Reward = Callable[[str, str], float]
-
-_NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|-?\.\d+")
 
 
 def json_parses(answer: str, reference: str) -> float:
@@ -50,18 +48,8 @@ def similarity(answer: str, reference: str) -> float:
 
 
 def final_answer(answer: str, reference: str) -> float:
-    """1 where the last number of the answer is that of the reference, as in GSM8K.
-
-    Behind "####", where a text has it (Cobbe et al. 2021, arXiv:2110.14168), only what follows the
-    last one counts. Thousands may be set off with commas; 18, 18.0 and 18.00 are the same.
-    """
-    found, expected = _last_number(answer), _last_number(reference)
-    return float(found is not None and found == expected)
-
-
-def _last_number(text: str) -> float | None:
-    numbers = _NUMBER.findall(text.rpartition("####")[2])
-    return float(numbers[-1].replace(",", "")) if numbers else None
+    """1 where the last number of the answer is that of the reference; see `same_final_answer`."""
+    return float(same_final_answer(answer, reference))
 
 
 REWARDS: dict[str, Reward] = {

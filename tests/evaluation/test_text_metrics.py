@@ -2,15 +2,16 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from det_files.evaluation.text_metrics import is_unspaced, text_scores
+from det_files.evaluation.text_metrics import is_unspaced, text_scores, text_statistics
 
 
 def test_equal_texts_score_a_hundred() -> None:
     texts = ["the red cat sees a small dog", "one two three four five"]
     scores = text_scores(texts, texts)
-    assert scores.keys() == {"rouge1", "rouge2", "rougeL", "bleu", "exact_match"}
+    assert scores.keys() == {"rouge1", "rouge2", "rougeL", "bleu", "chrf", "exact_match"}
     assert scores == pytest.approx(dict.fromkeys(scores, 100.0))
 
 
@@ -34,6 +35,32 @@ def test_bleu_is_of_the_corpus() -> None:
     expected = sacrebleu.corpus_bleu(predictions, [references]).score
     assert 0 < expected < 100
     assert text_scores(predictions, references)["bleu"] == pytest.approx(expected)
+
+
+def test_chrf_is_of_the_corpus() -> None:
+    import sacrebleu
+
+    predictions = ["the cat sat on the mat today", "a dog", "良い元気"]
+    references = ["the cat sat on a mat today", "a big dog ran", "良い天気"]
+    expected = sacrebleu.corpus_chrf(predictions, [references]).score
+    assert 0 < expected < 100
+    assert text_scores(predictions, references)["chrf"] == pytest.approx(expected)
+
+
+def test_statistics_of_rows_add_up_to_the_scores_of_any_rows() -> None:
+    predictions = ["the cat sat on the mat today", "a dog", "", "the red cat", "one two three four"]
+    references = ["the cat sat on a mat today", "a big dog ran", "x", "the red cat", "one two"]
+    statistics = text_statistics(predictions, references)
+    scores = text_scores(predictions, references)
+    assert {name: found.value for name, found in statistics.items()} == pytest.approx(scores)
+    drawn = [0, 0, 3, 1, 4]  # a resample
+    again = text_scores([predictions[n] for n in drawn], [references[n] for n in drawn])
+    sums = {name: found.rows[drawn].sum(axis=0) for name, found in statistics.items()}
+    for name, found in statistics.items():
+        assert float(found.score(sums[name])) == pytest.approx(again[name]), name
+        several = found.score(np.stack([sums[name], found.rows.sum(axis=0)]))
+        assert several == pytest.approx([again[name], scores[name]])
+    assert statistics["exact_match"].share_of == 100
 
 
 def test_white_space_at_the_ends_does_not_count() -> None:
