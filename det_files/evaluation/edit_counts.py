@@ -6,8 +6,9 @@ proposed edits the precision is 1, without gold edits the recall is 1.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -58,12 +59,51 @@ def choose_annotator(total: EditCounts, choices: Sequence[EditCounts], beta: flo
     return max(range(len(choices)), key=rank)
 
 
-def total_of(sentences: Iterable[EditCounts]) -> EditCounts:
-    """The sum over all sentences."""
-    return sum(sentences, EditCounts())
+@dataclass(frozen=True)
+class SystemEdit:
+    """Tokens `start` to before `end` of the source became `correction`; whether that is gold."""
+
+    start: int
+    end: int
+    original: str
+    correction: str
+    correct: bool
 
 
-def as_rows(sentences: Iterable[EditCounts]) -> np.ndarray:
-    """[N, 3] of float64: correct, proposed and gold edits of each sentence."""
-    rows = [(counts.correct, counts.proposed, counts.gold) for counts in sentences]
-    return np.array(rows, dtype=np.float64).reshape(-1, 3)
+@dataclass(frozen=True)
+class ScoredSentence:
+    """One sentence's counts against the annotator who was chosen, and the system's edits."""
+
+    counts: EditCounts
+    annotator: int
+    edits: tuple[SystemEdit, ...]
+
+
+@dataclass(frozen=True)
+class CorrectionScore:
+    """A scorer's sentences in order; their annotators were chosen for this beta."""
+
+    sentences: tuple[ScoredSentence, ...]
+    beta: float = BETA
+
+    @cached_property
+    def counts(self) -> EditCounts:
+        return sum((sentence.counts for sentence in self.sentences), EditCounts())
+
+    @property
+    def precision(self) -> float:
+        return self.counts.precision
+
+    @property
+    def recall(self) -> float:
+        return self.counts.recall
+
+    @property
+    def f_score(self) -> float:
+        return self.counts.f_score(self.beta)
+
+    def rows(self) -> np.ndarray:
+        """[N, 3]: correct, proposed and gold edits of each sentence, for intervals."""
+        counts = [sentence.counts for sentence in self.sentences]
+        rows = [(found.correct, found.proposed, found.gold) for found in counts]
+        return np.array(rows, dtype=np.float64).reshape(-1, 3)

@@ -17,18 +17,15 @@ does what the paper has Bellman-Ford do.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from typing import NamedTuple
-
-import numpy as np
 
 from det_files.evaluation.edit_counts import (
     BETA,
+    CorrectionScore,
     EditCounts,
-    as_rows,
+    ScoredSentence,
+    SystemEdit,
     choose_annotator,
-    total_of,
 )
 from det_files.evaluation.edit_lattice import EditLattice, Vertex
 from det_files.evaluation.m2_file import GoldEdit, GoldSentence
@@ -43,54 +40,6 @@ _OUTSIDE = -1
 _Cost = tuple[int, int, int]
 
 
-@dataclass(frozen=True)
-class SystemEdit:
-    """Tokens `start` to before `end` of the source became `correction`; whether that is gold."""
-
-    start: int
-    end: int
-    original: str
-    correction: str
-    correct: bool
-
-
-@dataclass(frozen=True)
-class ScoredSentence:
-    """One sentence's counts against the annotator who was chosen, and the system's edits."""
-
-    counts: EditCounts
-    annotator: int
-    edits: tuple[SystemEdit, ...]
-
-
-@dataclass(frozen=True)
-class MaxMatchScore:
-    """All sentences in order. The annotators were chosen for this beta."""
-
-    sentences: tuple[ScoredSentence, ...]
-    beta: float = BETA
-
-    @cached_property
-    def counts(self) -> EditCounts:
-        return total_of(sentence.counts for sentence in self.sentences)
-
-    @property
-    def precision(self) -> float:
-        return self.counts.precision
-
-    @property
-    def recall(self) -> float:
-        return self.counts.recall
-
-    @property
-    def f_score(self) -> float:
-        return self.counts.f_score(self.beta)
-
-    def rows(self) -> np.ndarray:
-        """[N, 3]: correct, proposed and gold edits of each sentence, for intervals."""
-        return as_rows(sentence.counts for sentence in self.sentences)
-
-
 def score_corrections(
     predictions: Sequence[str],
     gold: Sequence[GoldSentence],
@@ -98,7 +47,7 @@ def score_corrections(
     beta: float = BETA,
     max_unchanged_words: int = MAX_UNCHANGED_WORDS,
     ignore_whitespace_casing: bool = False,
-) -> MaxMatchScore:
+) -> CorrectionScore:
     """Returns the scores of a system's sentences; prediction `i` is of gold sentence `i`.
 
     Of several annotators each sentence takes the one that makes the F_beta of all sentences up to
@@ -130,7 +79,7 @@ def score_corrections(
         chosen = choices[choose_annotator(total, [c.counts for c in choices], beta)]
         scored.append(chosen)
         total += chosen.counts
-    return MaxMatchScore(tuple(scored), beta)
+    return CorrectionScore(tuple(scored), beta)
 
 
 def _only_looks_different(edit: SystemEdit) -> bool:

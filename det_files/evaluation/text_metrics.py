@@ -116,7 +116,7 @@ class Bleu(_Metric):
     def statistics(
         self, predictions: Sequence[str], references: Sequence[str]
     ) -> dict[str, RowStatistics]:
-        from sacrebleu.metrics import BLEU
+        from sacrebleu.metrics.bleu import BLEU
 
         tokens = "char" if is_unspaced(references) else "13a"
         return {"bleu": _of_corpus(BLEU(tokenize=tokens), predictions, references)}
@@ -131,7 +131,7 @@ class Chrf(_Metric):
     def statistics(
         self, predictions: Sequence[str], references: Sequence[str]
     ) -> dict[str, RowStatistics]:
-        from sacrebleu.metrics import CHRF
+        from sacrebleu.metrics.chrf import CHRF
 
         return {"chrf": _of_corpus(CHRF(), predictions, references)}
 

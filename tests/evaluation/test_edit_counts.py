@@ -2,7 +2,12 @@
 
 import pytest
 
-from det_files.evaluation.edit_counts import EditCounts, as_rows, choose_annotator, total_of
+from det_files.evaluation.edit_counts import (
+    CorrectionScore,
+    EditCounts,
+    ScoredSentence,
+    choose_annotator,
+)
 
 
 def test_precision_recall_and_f() -> None:
@@ -46,6 +51,8 @@ def test_ties_take_more_correct_edits_then_fewer_others_then_the_first() -> None
 
 def test_sums_and_rows() -> None:
     sentences = [EditCounts(1, 2, 3), EditCounts(0, 1, 0)]
-    assert total_of(sentences) == EditCounts(1, 3, 3)
-    assert as_rows(sentences).tolist() == [[1, 2, 3], [0, 1, 0]]
-    assert as_rows([]).shape == (0, 3)
+    found = CorrectionScore(tuple(ScoredSentence(counts, 0, ()) for counts in sentences), beta=1.0)
+    assert found.counts == EditCounts(1, 3, 3)
+    assert found.f_score == EditCounts(1, 3, 3).f_score(beta=1.0)
+    assert found.rows().tolist() == [[1, 2, 3], [0, 1, 0]]
+    assert CorrectionScore(()).rows().shape == (0, 3)
