@@ -10,7 +10,7 @@ go batch by batch through transformers' `generate` (`searching.search`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +41,7 @@ def decode(
     *,
     batch_size: int = BATCH_SIZE,
     numbers: Sequence[int] | None = None,
-) -> Iterator[Answer]:
+) -> Generator[Answer, None, None]:
     """Yields the answers to the prompts, each when it has ended.
 
     In float32 an answer is the one that its prompt has alone. Of the model's own generation config
@@ -83,7 +83,7 @@ def _decode(
     sampling: Sampling,
     batch_size: int,
     numbers: Sequence[int],
-) -> Iterator[Answer]:
+) -> Generator[Answer, None, None]:
     from det_files.generation.running import can_run
     from det_files.generation.searching import search
 
