@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from det_files.chatting.commands import BadCommand, Command, read_line, render_help
 from det_files.chatting.conversation import CannotSave, Conversation, Turn
-from det_files.chatting.screen import TITLES, Screen, Shown
-from det_files.chatting.talker import MODELS, TUNED, CannotAnswer, Talker
+from det_files.chatting.screen import TITLES, Screen, Shown, Turns
+from det_files.chatting.talker import MODELS, TUNED, CannotAnswer, Talker, in_turns
 from det_files.data.rows import half_character
 from det_files.faults import did_you_mean
 
@@ -20,11 +21,14 @@ INTERRUPTED = 130  # what shells say of a program that Ctrl-C has ended
 class Console:
     """One chat, from its first line to its last."""
 
-    def __init__(self, talker: Talker, conversation: Conversation, which: str = TUNED) -> None:
-        """`which` model answers until /model says otherwise."""
+    def __init__(
+        self, talker: Talker, conversation: Conversation, which: str = TUNED, about: str = ""
+    ) -> None:
+        """`which` model answers until /model says otherwise; `about` says what was loaded."""
         self._talker = talker
         self._conversation = conversation
         self._which = which
+        self._about = about
         self._screen = Screen()
         self._interactive = sys.stdin.isatty()
         self._compare_next = False
@@ -65,6 +69,8 @@ class Console:
                 self._screen.note("(Ctrl-C again, or Ctrl-D, ends; /help names the commands)")
 
     def _greet(self) -> None:
+        if self._about:
+            self._screen.note(self._about)
         if not self._talker.keeps_history:
             self._screen.note(
                 "This model was trained on single prompts, without a chat template: each message "
@@ -113,16 +119,19 @@ class Console:
         self._compare_next = False
 
     def _answer(self, messages: list[Turn]) -> Shown:
-        shown = self._screen.answer(self._which, self._talker.stream(messages, self._which))
+        shown = self._screen.answer(self._turns(messages, [self._which]), self._which)
         self._stopped = shown.stopped
         return shown
 
     def _answer_both(self, messages: list[Turn]) -> Shown:
         """Shows both models' answers, and returns the current model's."""
-        streams = {which: self._talker.stream(messages, which) for which in MODELS}
-        answers = self._screen.answers(streams)
+        answers = self._screen.answers(self._turns(messages, MODELS))
         self._stopped = any(shown.stopped for shown in answers.values())
         return answers[self._which]
+
+    def _turns(self, messages: list[Turn], models: Sequence[str]) -> Turns:
+        streams = {which: self._talker.stream(messages, which) for which in models}
+        return in_turns(streams, self._talker)
 
     def _fit(self, messages: list[Turn]) -> list[Turn]:
         fitting, left_out = self._talker.fit(messages)

@@ -16,6 +16,7 @@ from det_files.chatting.interruption import Interruption
 from det_files.chatting.talker import BASE, TUNED
 from det_files.local.terminal import Terminal
 
+Turns = Iterator[tuple[str, str | None]]  # see `in_turns`
 TITLES = {BASE: "base", TUNED: "fine-tuned"}
 DIM, BOLD, PLAIN = "\x1b[2m", "\x1b[1m", "\x1b[0m"
 
@@ -26,6 +27,10 @@ class Shown:
 
     text: str = ""
     stopped: bool = True
+
+    def after(self, piece: str | None) -> Shown:
+        """It with one more piece; None completes it."""
+        return Shown(self.text, False) if piece is None else Shown(self.text + piece)
 
 
 class Screen:
@@ -39,58 +44,55 @@ class Screen:
         """Shows what is no answer."""
         print(f"{DIM}{text}{PLAIN}" if self._colours else text, file=sys.stderr, flush=True)
 
-    def answer(self, which: str, pieces: Iterator[str]) -> Shown:
+    def answer(self, turns: Turns, which: str) -> Shown:
         """Shows a model's answer piece by piece; Ctrl-C stops it."""
         if self._on_terminal:
             title = f"{TITLES[which]}>"
             print(f"{BOLD}{title}{PLAIN}" if self._colours else title, end=" ", flush=True)
         shown = Shown()
-        with Interruption() as interruption:
-            for before, shown in _until_stopped(pieces, interruption):
-                new = shown.text[len(before.text) :]
-                print(printable(new) if self._on_terminal else new, end="", flush=True)
+        for _, piece in _until_stopped(turns):
+            shown = shown.after(piece)
+            text = piece or ""
+            print(printable(text) if self._on_terminal else text, end="", flush=True)
         print(flush=True)
-        if shown.stopped or not shown.text:
-            self.note("(stopped)" if shown.stopped else "(an empty answer)")
+        self._remark({which: shown})
         return shown
 
-    def answers(self, streams: Mapping[str, Iterator[str]]) -> dict[str, Shown]:
-        """Shows models' answers to the same, beside each other on a terminal; Ctrl-C stops all."""
-        answers = dict.fromkeys(streams, Shown())
+    def answers(self, turns: Turns) -> dict[str, Shown]:
+        """Shows both models' answers, beside each other on a terminal; Ctrl-C stops both."""
+        answers = dict.fromkeys(TITLES, Shown())
         terminal = Terminal(notes=sys.stdout)
-        with Interruption() as interruption:
-            for which, pieces in streams.items():
-                for _, answers[which] in _until_stopped(pieces, interruption):
-                    if self._on_terminal:
-                        # The end is what moves; the window is all that can be rewritten.
-                        lines = _columns(answers, terminal.size[0])[-terminal.size[1] :]
-                        terminal.progress_lines(lines)
+        for which, piece in _until_stopped(turns):
+            answers[which] = answers[which].after(piece)
+            if self._on_terminal:
+                # The end is what moves, and the window is all that can be rewritten.
+                lines = _columns(answers, terminal.size[0])[-terminal.size[1] :]
+                terminal.progress_lines(lines)
         if self._on_terminal:
             terminal.note("\n".join(_columns(answers, terminal.size[0])))
         else:
             for which, shown in answers.items():
                 print(f"{TITLES[which]}: {shown.text}", flush=True)
-        if any(shown.stopped for shown in answers.values()):
-            self.note("(stopped)")
+        self._remark(answers)
         return answers
 
+    def _remark(self, answers: Mapping[str, Shown]) -> None:
+        if any(shown.stopped for shown in answers.values()):
+            self.note("(stopped)")
+        elif not all(shown.text for shown in answers.values()):
+            self.note("(an answer of nothing)")
 
-def _until_stopped(
-    pieces: Iterator[str], interruption: Interruption
-) -> Iterator[tuple[Shown, Shown]]:
-    """Yields an answer (before, after) each piece, and once more when it is complete."""
-    shown = Shown()
-    with closing(pieces) as answer:  # type: ignore[type-var]  # a generator
+
+def _until_stopped(turns: Turns) -> Turns:
+    """Yields what `turns` does until Ctrl-C, then closes it."""
+    with Interruption() as interruption, closing(turns) as pieces:  # type: ignore[type-var]
         try:
-            while not interruption.asked:
-                piece = next(answer, None)
-                longer = Shown(shown.text, False) if piece is None else Shown(shown.text + piece)
-                yield shown, longer
-                if piece is None:
+            for which, piece in pieces:
+                yield which, piece
+                if interruption.asked:
                     return
-                shown = longer
         except KeyboardInterrupt:
-            pass  # asked twice, and it stays stopped
+            pass  # asked twice
 
 
 def _columns(answers: Mapping[str, Shown], width: int) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from det_files.chatting.conversation import Turn
@@ -18,10 +18,12 @@ class CannotAnswer(Exception):
 class Talker(Protocol):
     """All that a console or a page needs to know of models.
 
-    `keeps_history` says whether answers depend on what was said before the last message.
+    `keeps_history` says whether answers depend on what was said before the last message,
+    `takes_turns` whether both models' answers can be given a piece at a time in turn.
     """
 
     keeps_history: bool
+    takes_turns: bool
 
     def fit(self, messages: Sequence[Turn]) -> tuple[list[Turn], int]:
         """(what the model will read of messages, how many of the oldest do not fit).
@@ -38,3 +40,24 @@ class Talker(Protocol):
             CannotAnswer: the model cannot be had, or its memory does not suffice.
         """
         ...
+
+
+def in_turns(
+    streams: Mapping[str, Iterator[str]], talker: Talker
+) -> Iterator[tuple[str, str | None]]:
+    """Yields (model, a piece of its answer), and (model, None) where one is complete.
+
+    The models take turns where they can, else one answers behind the other. Closing it, or an
+    error, closes all streams.
+    """
+    rest = list(streams)
+    try:
+        while rest:
+            for which in list(rest) if talker.takes_turns else rest[:1]:
+                piece = next(streams[which], None)
+                if piece is None:
+                    rest.remove(which)
+                yield which, piece
+    finally:
+        for pieces in streams.values():
+            pieces.close()  # type: ignore[attr-defined]  # generators

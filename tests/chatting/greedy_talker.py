@@ -19,6 +19,7 @@ class GreedyTalker:
     """`room` is what a prompt may have, `tokens` what an answer has unless it ends before."""
 
     keeps_history = True
+    takes_turns = True
 
     def __init__(self, directory: Path, room: int = 200, tokens: int = 12) -> None:
         self._models: dict[str, Any] = {}
