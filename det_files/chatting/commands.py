@@ -22,7 +22,7 @@ COMMANDS = {
     "system": Usage(
         "[TEXT]", "set the system prompt; none takes it away, without TEXT it is shown"
     ),
-    "save": Usage("FILE", "write the conversation as a row of FILE.jsonl, for training"),
+    "save": Usage("FILE", "write the conversation to FILE.jsonl, as training reads it"),
     "model": Usage("[base|tuned]", "who answers from now on"),
     "compare": Usage("[TEXT]", "both answer TEXT, or the last message, or else the next one"),
     "help": Usage("", "show this"),

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 
 from det_files.chatting.commands import BadCommand, Command, read_line, render_help
-from det_files.chatting.conversation import CannotSave, Conversation, Turn
+from det_files.chatting.conversation import Conversation, Turn
+from det_files.chatting.saving import CannotSave, save
 from det_files.chatting.screen import TITLES, Screen, Shown, Turns
 from det_files.chatting.talker import MODELS, TUNED, CannotAnswer, Talker, in_turns
 from det_files.data.rows import half_character
@@ -152,14 +152,8 @@ class Console:
         self._screen.note(f"(system prompt: {self._conversation.system or 'none'})")
 
     def _save(self, argument: str) -> None:
-        how, _, name = argument.partition(" ")
-        if how not in ("--append", "--overwrite"):
-            how, name = "", argument
-        path = Path(name.strip()).expanduser()
-        self._conversation.save(path, append=how == "--append", overwrite=how == "--overwrite")
-        stopped = sum("stopped" in turn for turn in self._conversation.turns)
-        also = f"; {stopped} of its answers stopped early" if stopped else ""
-        self._screen.note(f"(saved to {path}{also})")
+        done = save(self._conversation, argument, as_pairs=not self._talker.keeps_history)
+        self._screen.note(f"({done})")
 
     def _model(self, which: str) -> None:
         if which and which not in MODELS:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
-from det_files.chatting.conversation import USER, TooLong, Turn, without_oldest
+from det_files.chatting.conversation import USER, Turn
+from det_files.chatting.fitting import TooLong, without_oldest
 from det_files.chatting.talker import CannotAnswer
 from det_files.data.arguments import INPUT_PLACEHOLDER
 from det_files.data.templates import NotRendered
@@ -55,27 +56,26 @@ class TrainedTalker:
 
     def stream(self, messages: Sequence[Turn], which: str) -> Iterator[str]:
         """See `Talker.stream`. Each answer of a chat has draws of its own."""
-        with _explained():
+        self._asked += 1
+        with _explained():  # the base model may have to be loaded
             trained, role = self._model(which)
-            self._asked += 1
-            pieces = stream(
-                trained.model,
-                trained.tokenizer,
-                self._tokens(messages),
-                self._sampling,
-                number=self._asked,
-            )
+            tokens = self._tokens(messages)
+        pieces = stream(
+            trained.model, trained.tokenizer, tokens, self._sampling, number=self._asked
+        )
+        return self._pieces(trained, role, pieces)
+
+    def _pieces(self, trained: TrainedModel, role: str, pieces: Iterator[str]) -> Iterator[str]:
+        with _explained(), ExitStack() as held:
             if not self.takes_turns:
-                with trained.answering_as(role), closing(pieces) as answer:  # type: ignore[type-var]
-                    yield from answer
-                return
-            with closing(pieces) as answer:  # type: ignore[type-var]
-                while True:
-                    with trained.answering_as(role):
-                        piece = next(answer, None)
-                    if piece is None:
-                        return
-                    yield piece
+                held.enter_context(trained.answering_as(role))
+            held.callback(pieces.close)  # type: ignore[attr-defined]  # a generator
+            while True:
+                with nullcontext() if not self.takes_turns else trained.answering_as(role):
+                    piece = next(pieces, None)
+                if piece is None:
+                    return
+                yield piece
 
     def _model(self, which: str) -> tuple[TrainedModel, str]:
         """What answers as a model, and what it must be asked to answer as."""

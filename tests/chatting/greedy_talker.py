@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from det_files.chatting.conversation import TooLong, Turn, without_oldest
+from det_files.chatting.conversation import Turn
+from det_files.chatting.fitting import TooLong, without_oldest
 from det_files.chatting.talker import BASE, TUNED, CannotAnswer
 from tiny import make_model
 
