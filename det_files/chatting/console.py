@@ -5,14 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from io import TextIOWrapper
 
 from det_files.chatting.commands import BadCommand, Command, read_line, render_help
 from det_files.chatting.conversation import Conversation, Turn
 from det_files.chatting.saving import CannotSave, save
 from det_files.chatting.screen import TITLES, Screen, Shown, Turns
-from det_files.chatting.talker import MODELS, TUNED, CannotAnswer, Talker, in_turns
+from det_files.chatting.talker import CannotAnswer, Talker, in_turns
 from det_files.data.rows import half_character
 from det_files.faults import did_you_mean
+from det_files.trained.model import MODELS, TUNED
 
 PROMPT = "you> "
 INTERRUPTED = 130  # what shells say of a program that Ctrl-C has ended
@@ -31,6 +33,8 @@ class Console:
         self._about = about
         self._screen = Screen()
         self._interactive = sys.stdin.isatty()
+        if isinstance(sys.stdin, TextIOWrapper):  # a line that is no text must not end the others
+            sys.stdin.reconfigure(errors="surrogateescape")
         self._compare_next = False
         self._line = 0
         self._failed = False  # some line got no answer

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from det_files.chatting.talker import MODELS, TUNED
 from det_files.chatting.web import find_page_faults
 from det_files.faults import Faults
 from det_files.generation.sampling import add_sampling_flags, flag, sampling_of
 from det_files.models import DTYPES
+from det_files.trained.model import MODELS, TUNED
 
 HOST, PORT = "127.0.0.1", 7860
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import closing
 
 from det_files.chatting.conversation import Conversation, Turn
-from det_files.chatting.talker import MODELS, CannotAnswer, Talker, in_turns
+from det_files.chatting.talker import CannotAnswer, Talker, in_turns
 from det_files.data.conversations import ASSISTANT
+from det_files.trained.model import MODELS
 
 Panes = dict[str, list[Turn]]
 STOPPED, NOTHING = "(stopped)", "(nothing)"

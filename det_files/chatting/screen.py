@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from det_files.chatting.columns import printable, side_by_side
 from det_files.chatting.interruption import Interruption
-from det_files.chatting.talker import BASE, TUNED
 from det_files.local.terminal import Terminal
+from det_files.trained.model import BASE, TUNED
 
 Turns = Iterator[tuple[str, str | None]]  # see `in_turns`
 TITLES = {BASE: "base", TUNED: "fine-tuned"}

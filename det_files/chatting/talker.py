@@ -7,9 +7,6 @@ from typing import Protocol
 
 from det_files.chatting.conversation import Turn
 
-BASE, TUNED = "base", "tuned"
-MODELS = (BASE, TUNED)
-
 
 class CannotAnswer(Exception):
     """Messages that get no answer; its text says why. The conversation goes on without them."""

@@ -16,9 +16,10 @@ from typing import Any
 from det_files.chatting.conversation import Turn
 from det_files.chatting.page_chat import PageChat
 from det_files.chatting.screen import TITLES
-from det_files.chatting.talker import MODELS, Talker
+from det_files.chatting.talker import Talker
 from det_files.faults import ConfigError, Fault, Faults
 from det_files.local.process_group import free_ports
+from det_files.trained.model import MODELS
 
 REQUIREMENT = "gradio==6.31.0"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")

@@ -12,7 +12,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from det_files.chatting.conversation import Turn
 from det_files.chatting.fitting import TooLong, without_oldest
-from det_files.chatting.talker import BASE, TUNED, CannotAnswer
+from det_files.chatting.talker import CannotAnswer
+from det_files.trained.model import BASE, TUNED
 from tiny import make_model
 
 

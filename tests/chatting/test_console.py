@@ -4,7 +4,10 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +19,9 @@ from chatting.models_to_chat_with import (
 )
 from chatting.typing_session import CTRL_C, CTRL_D, Session
 from conftest import ROOT, rank_environment
+from det_files.chat import main
+from det_files.chatting.columns import printable
+from det_files.faults import ConfigError
 
 ENDLESS = ("--max-new-tokens", "60000")
 SHORT = ("--max-new-tokens", "12")
@@ -30,21 +36,28 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def script(checkpoint: Path, *lines: str, flags: tuple[str, ...] = SHORT) -> tuple[int, str, str]:
-    """(exit code, stdout, stderr) of a chat whose messages come from a pipe."""
-    done = subprocess.run(
-        [sys.executable, "-m", "det_files.chat", str(checkpoint), *flags],
-        cwd=ROOT,
-        env=rank_environment(),
-        input="".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape"),
-        capture_output=True,
-        timeout=120,
-    )
-    return done.returncode, done.stdout.decode(), done.stderr.decode()
+Script = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Script:
+    """Runs a chat whose lines are read from no terminal: (exit code, stdout, stderr)."""
+
+    def run(checkpoint: Path, *lines: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.stdin", StringIO("".join(f"{line}\n" for line in lines)))
+        capsys.readouterr()
+        code = main([str(checkpoint), *SHORT])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def rows_of(file: Path) -> list[dict[str, Any]]:
+    return list(map(json.loads, file.read_text().splitlines()))
 
 
 def saved(file: Path) -> list[dict[str, str]]:
-    (row,) = map(json.loads, file.read_text().splitlines())
+    (row,) = rows_of(file)
     return list(row["messages"])
 
 
@@ -76,34 +89,41 @@ def test_ctrl_c_stops_an_answer_and_not_the_program(checkpoint: Path, tmp_path: 
 def test_ctrl_c_at_the_prompt_ends_when_it_comes_twice(checkpoint: Path) -> None:
     with Session(["det_files.chat", str(checkpoint), *SHORT]) as chat:
         chat.wait_for(YOU)
+        chat.wait_until_it_reads()
         chat.type(CTRL_C)
         chat.wait_for(r"Ctrl-C again, or Ctrl-D, ends")
         chat.wait_for(YOU)
         chat.line("/help")  # whoever goes on has not meant to end
         chat.wait_for("/quit")
         chat.wait_for(YOU)
+        chat.wait_until_it_reads()
         chat.type(CTRL_C)
         chat.wait_for(r"Ctrl-C again")
         chat.wait_for(YOU)
+        chat.wait_until_it_reads()
         chat.type(CTRL_C)
         assert chat.end() == 0
 
 
-def test_both_models_answer_in_two_columns(tmp_path: Path) -> None:
+def test_both_models_answer_in_two_columns(script: Script, tmp_path: Path) -> None:
     checkpoint = make_lora(tmp_path)
-    _, alone, _ = script(checkpoint, "/model base", "the cat", "/model tuned", "/reset", "the cat")
+    file = tmp_path / "c.jsonl"
+    save = ("/save " + str(file), "/reset")
+    again = ("/model base", "the cat", f"/save --append {file}")
+    assert script(checkpoint, "the cat", *save, *again)[0] == 0
+    tuned, base = (row["messages"][1]["content"] for row in rows_of(file))
     with Session(["det_files.chat", str(checkpoint), *SHORT], columns=100) as chat:
         chat.wait_for(YOU)
         chat.line("/compare")
         chat.wait_for("both will answer the next message")
         chat.line("the cat")
         # The last thing that is drawn, when both are complete.
-        table = chat.wait_for(r"fine-tuned(?s:.*)" + YOU).split("\x1b[K")[-1]
+        table = chat.wait_for(r"fine-tuned(?s:.*)" + YOU)
+        table = re.split(r"\x1b\[[JK]", table)[-1]
         assert re.search(r"base {44,46} \| fine-tuned\n", table)
         left, right = ("".join(c).split() for c in zip(*_cells(table), strict=True))
-        shown = [re.sub(r"[\x00-\x1f\x7f-\x9f]", "", answer) for answer in alone.splitlines()]
-        assert "".join(left) == "base" + "".join(shown[0].split())
-        assert "".join(right) == "fine-tuned" + "".join(shown[1].split())
+        assert "".join(left) == "base" + "".join(printable(base).split())
+        assert "".join(right) == "fine-tuned" + "".join(printable(tuned).split())
         chat.line("/quit")
         assert chat.end() == 0
 
@@ -113,66 +133,86 @@ def _cells(table: str) -> list[tuple[str, str]]:
     return [(left, right) for left, _, right in rows]
 
 
-def test_colours_are_for_terminals_that_want_them(checkpoint: Path) -> None:
-    for environment, wanted in (({}, True), ({"NO_COLOR": "1"}, False)):
-        with Session(["det_files.chat", str(checkpoint), *SHORT], **environment) as chat:
-            chat.wait_for(YOU)
-            chat.line("the cat")
-            shown = chat.wait_for(f"fine-tuned>(?s:.*){YOU}")
-            assert ("\x1b[1mfine-tuned>\x1b[0m" in shown) == wanted
-    code, out, err = script(checkpoint, "the cat")
-    assert code == 0 and "\x1b" not in out + err and len(out) > 1
+def test_a_terminal_without_colours(checkpoint: Path) -> None:
+    with Session(["det_files.chat", str(checkpoint), *SHORT], NO_COLOR="1") as chat:
+        chat.wait_for(YOU)
+        chat.line("the cat")
+        chat.wait_for(f"fine-tuned>(?s:.*){YOU}")
+        chat.line("/quit")
+        assert chat.end() == 0
+    assert "\x1b[1m" not in chat.text and "\x1b[2m" not in chat.text
 
 
-def test_a_script_has_answers_alone_on_stdout(checkpoint: Path, tmp_path: Path) -> None:
-    code, out, err = script(
-        checkpoint, "the cat", "", "/model base", "the cat", f"/save {tmp_path}/c.jsonl"
+def test_a_pipe_has_answers_alone_on_stdout(checkpoint: Path, tmp_path: Path) -> None:
+    file = tmp_path / "c.jsonl"
+    lines = b"the cat\n\n/model base\nthe cat\n/modle base\ncaf\xe9\n/save " + bytes(file)
+    done = subprocess.run(
+        [sys.executable, "-m", "det_files.chat", str(checkpoint), *SHORT],
+        cwd=ROOT,
+        env=rank_environment(PYTHONIOENCODING="utf-8:strict"),
+        input=lines,
+        capture_output=True,
+        timeout=120,
     )
-    assert code == 0
-    said = [turn["content"] for turn in saved(tmp_path / "c.jsonl")]
+    out, err = done.stdout.decode(), done.stderr.decode()
+    said = [turn["content"] for turn in saved(file)]
     assert said[0] == said[2] == "the cat" and said[1] != said[3]
     assert out == f"{said[1]}\n{said[3]}\n"
     assert f"{checkpoint} (full)" in err and "(the base model answers)" in err
+    assert 'line 5: unknown command /modle; did you mean "/model"?' in err
+    assert "line 6: is not UTF-8 text" in err and "\x1b" not in err
+    assert done.returncode == 1  # for these two
 
 
-def test_answers_depend_on_what_was_said_before(checkpoint: Path) -> None:
+def test_answers_depend_on_what_was_said_before(script: Script, checkpoint: Path) -> None:
     _, first, _ = script(checkpoint, "the cat", "the dog")
-    _, again, _ = script(checkpoint, "the cat", "the dog")
+    code, again, _ = script(checkpoint, "the cat", "the dog")
+    assert code == 0 and first == again
     _, fresh, _ = script(checkpoint, "the cat", "/reset", "the dog")
     _, other, _ = script(checkpoint, "the cat", "/reset", "/system x", "the dog")
-    assert first == again
     assert len({first, fresh, other}) == 3
 
 
-def test_lines_that_get_no_answer_are_named_and_counted_in_the_exit_code(checkpoint: Path) -> None:
-    code, out, err = script(checkpoint, "/modle base", "/model bsae", "caf\udce9", "the cat")
-    assert code == 1 and out.strip()
-    assert 'line 1: unknown command /modle; did you mean "/model"?' in err
-    assert "line 2: there is no model 'bsae'; did you mean \"base\"?" in err
-    assert "line 3: is not UTF-8 text" in err
+def test_a_comparison_asks_again_and_leaves_the_conversation(
+    script: Script, checkpoint: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "c.jsonl"
+    code, out, _ = script(checkpoint, "the cat", "/compare", "/compare the dog", f"/save {file}")
+    _, cat, _, dog = (turn["content"] for turn in saved(file))
+    assert code == 0 and out.startswith(f"{cat}\nbase: ")
+    assert f"\nfine-tuned: {cat}\nbase: " in out and out.endswith(f"\nfine-tuned: {dog}\n")
 
 
-def test_the_oldest_turns_leave_a_full_context(tmp_path: Path) -> None:
+def test_there_are_two_models(script: Script, checkpoint: Path) -> None:
+    code, _, err = script(checkpoint, "/model bsae", "/model")
+    assert code == 1
+    assert "line 1: there is no model 'bsae'; did you mean \"base\"?" in err
+    assert "(the fine-tuned model answers)" in err
+
+
+def test_the_oldest_turns_leave_a_full_context(script: Script, tmp_path: Path) -> None:
     checkpoint = make_checkpoint(tmp_path, max_position_embeddings=128)
     words = "the red cat sees one old house and two trees"
-    code, _, err = script(
-        checkpoint, *[words] * 6, f"/save {tmp_path}/c.jsonl", words * 20, flags=SHORT
-    )
+    save = f"/save {tmp_path}/c.jsonl"
+    code, _, err = script(checkpoint, *[words] * 6, save, " ".join([words] * 20))
     assert code == 1  # the last line is longer than all of the context
     assert re.search(r"\(the oldest \d+ messages do not fit into the model's context\)", err)
     assert re.search(r"line 8: the message has \d+ tokens, and there is room for 116", err)
     assert len(saved(tmp_path / "c.jsonl")) == 12  # they are left out, and not forgotten
 
 
-def test_models_of_single_prompts_say_so_and_read_no_history(tmp_path: Path) -> None:
-    form = {"input_format": "Question: __input__\nAnswer:"}
-    checkpoint = make_checkpoint(tmp_path, data=form)
+def test_models_of_single_prompts_say_so_and_read_no_history(
+    script: Script, tmp_path: Path
+) -> None:
+    checkpoint = make_checkpoint(tmp_path, data={"input_format": "Q: __input__\nA:"})
     without_chat_template(checkpoint)
     without_chat_template(tmp_path / "base")
-    code, out, err = script(checkpoint, "the cat", "the dog", "the cat", "/system x")
+    file = tmp_path / "c.jsonl"
+    code, _, err = script(checkpoint, "the cat", "the dog", "the cat", f"/save {file}", "/system x")
     assert err.count("without a chat template") == 1
-    assert code == 1 and "reads no system prompt" in err
-    first, second, third = out.splitlines()
-    assert first == third != second
-    code, _, err = script(checkpoint, "the cat", flags=(*SHORT, "--system", "x"))
-    assert code == 2 and "--system: the model was trained on single prompts" in err
+    assert code == 1 and "line 5: this model was trained on single prompts" in err
+    first, second, third = rows_of(file)
+    assert first == third and first["input"] == "the cat"
+    assert first["output"] != second["output"]
+    with pytest.raises(ConfigError, match="--system: the model was trained on single prompts"):
+        main([str(checkpoint), *SHORT, "--system", "x"])

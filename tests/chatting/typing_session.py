@@ -13,6 +13,7 @@ import sys
 import termios
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 
 from conftest import ROOT, rank_environment
@@ -65,6 +66,17 @@ class Session:
             )
         start, self._seen = self._seen, found.end()
         return self.text[start : self._seen]
+
+    def wait_until_it_reads(self) -> None:
+        """Waits until the program sleeps: it shows its prompt a moment before it reads.
+
+        A Ctrl-C between the two is noticed by Python's readline with the next key alone.
+        """
+        asleep = 0
+        while asleep < 5:
+            time.sleep(0.02)
+            state = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
+            asleep = asleep + 1 if state == "S" else 0
 
     def end(self) -> int:
         """Waits for the end of the program; returns its exit code."""
