@@ -34,8 +34,8 @@ def never_end(model: Path) -> None:
     loaded.save_pretrained(model)
 
 
-def make_lora(directory: Path, **changes: Any) -> Path:
-    """The checkpoint of an adapter, random and large enough to change all answers."""
+def make_adapter(directory: Path, method: str = "lora", **changes: Any) -> Path:
+    """The checkpoint of a lora or prompt, random and large enough to change all answers."""
     import peft
     import torch
     from transformers import AutoModelForCausalLM
@@ -43,15 +43,17 @@ def make_lora(directory: Path, **changes: Any) -> Path:
     base = make_model(directory / "base", seed=1, **LARGER, **changes)
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     torch.manual_seed(3)
-    config = peft.LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False)
-    checkpoint = directory / "adapter"
-    peft.get_peft_model(model, config).save_pretrained(checkpoint)
-    arguments = {"model_name_or_path": str(base), "dtype": "float32"}
+    config = {
+        "lora": peft.LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False),
+        "prompt": peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4),
+    }[method]
+    adapter = directory / "adapter"
+    peft.get_peft_model(model, config).save_pretrained(adapter)
     return as_checkpoint(
-        checkpoint,
-        model_arguments=arguments,
+        adapter,
+        model_arguments={"model_name_or_path": str(base), "dtype": "float32"},
         data_arguments=DATA,
-        tuning_arguments={"method": "lora"},
+        tuning_arguments={"method": method},
     )
 
 

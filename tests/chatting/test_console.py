@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from chatting.models_to_chat_with import (
+    make_adapter,
     make_checkpoint,
-    make_lora,
     never_end,
     without_chat_template,
 )
@@ -106,7 +106,7 @@ def test_ctrl_c_at_the_prompt_ends_when_it_comes_twice(checkpoint: Path) -> None
 
 
 def test_both_models_answer_in_two_columns(script: Script, tmp_path: Path) -> None:
-    checkpoint = make_lora(tmp_path)
+    checkpoint = make_adapter(tmp_path)
     file = tmp_path / "c.jsonl"
     save = ("/save " + str(file), "/reset")
     again = ("/model base", "the cat", f"/save --append {file}")
