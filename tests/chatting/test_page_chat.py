@@ -1,5 +1,7 @@
 """Both panes of a page, without the page."""
 
+from itertools import pairwise
+
 import pytest
 
 from chatting.models_to_chat_with import make_adapter
