@@ -31,8 +31,11 @@ POLICY = (
 )
 FONTS = ["system-ui", "sans-serif"]
 MONOSPACE = ["ui-monospace", "monospace"]
+# A pane's own button would empty what is shown alone, and not the conversation.
 CSS = """
-footer, .chatbot-clear {display: none !important}
+footer, #base button[aria-label="Clear"], #tuned button[aria-label="Clear"] {
+  display: none !important
+}
 .gradio-container {max-width: 1500px !important}
 """
 
@@ -166,7 +169,7 @@ def _pane(gradio: Any, which: str) -> Any:
         label=TITLES[which],
         elem_id=which,
         scale=1,
-        height="calc(100vh - 320px)",
+        height="calc(100vh - 270px)",
         render_markdown=False,  # what the model wrote, and not what it looks like
         buttons=["copy"],
         group_consecutive_messages=False,
