@@ -96,6 +96,5 @@ def _until_stopped(turns: Turns) -> Turns:
 
 
 def _columns(answers: Mapping[str, Shown], width: int) -> list[str]:
-    return side_by_side(
-        *(f"{TITLES[which]}\n{shown.text}" for which, shown in answers.items()), width=width
-    )
+    left, right = (f"{TITLES[which]}\n{shown.text}" for which, shown in answers.items())
+    return side_by_side(left, right, width)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -162,6 +163,21 @@ def test_a_pipe_has_answers_alone_on_stdout(checkpoint: Path, tmp_path: Path) ->
     assert 'line 5: unknown command /modle; did you mean "/model"?' in err
     assert "line 6: is not UTF-8 text" in err and "\x1b" not in err
     assert done.returncode == 1  # for these two
+
+
+def test_ctrl_c_ends_a_script_behind_what_was_shown(checkpoint: Path) -> None:
+    command = [sys.executable, "-m", "det_files.chat", str(checkpoint), *ENDLESS]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=ROOT, env=rank_environment(), **pipes) as chat:
+        assert chat.stdin and chat.stdout and chat.stderr
+        chat.stdin.write(b"the cat\nthe dog\n")
+        chat.stdin.flush()
+        begun = chat.stdout.read(40)
+        chat.send_signal(signal.SIGINT)
+        rest = chat.stdout.read()
+        assert b"(stopped)" in chat.stderr.read()
+    assert len(begun) == 40 and rest.endswith(b"\n")
+    assert chat.returncode == 130
 
 
 def test_answers_depend_on_what_was_said_before(script: Script, checkpoint: Path) -> None:

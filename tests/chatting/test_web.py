@@ -114,6 +114,11 @@ def test_both_panes_answer_until_they_are_stopped(browser: Browser, address: str
     # The next message goes on from there.
     browser.say("and the dog?")
     browser.wait_for("base", "turns.length === 4 && last.length > 20")
+    other = browser.context.new_page()
+    other.goto(address)
+    other.wait_for_selector("#question textarea")
+    assert other.locator("#base .message").count() == 0  # another visitor's chat is another
+    other.close()
     browser.page.click("#clear")
     for which in ("base", "tuned"):
         browser.wait_for(which, "turns.length === 0")
