@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -29,6 +30,7 @@ POLICY = (
     "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; "
     "frame-ancestors 'self'; form-action 'self'"
 )
+BETWEEN_UPDATES_S = 0.1
 FONTS = ["system-ui", "sans-serif"]
 MONOSPACE = ["ui-monospace", "monospace"]
 # A pane's own button would empty what is shown alone, and not the conversation.
@@ -181,8 +183,13 @@ def _answer(talker: Talker, chat: PageChat, text: str, system: str) -> Iterator[
     if not text.strip():
         yield *_panes(chat), chat.note, text
         return
+    shown_at = 0.0
     for _ in chat.ask(talker, text.strip(), system):
-        yield *_panes(chat), chat.note, ""
+        # A small model gives pieces faster than a browser shows them.
+        if time.monotonic() - shown_at >= BETWEEN_UPDATES_S:
+            yield *_panes(chat), chat.note, ""
+            shown_at = time.monotonic()
+    yield *_panes(chat), chat.note, ""
 
 
 def _panes(chat: PageChat) -> list[list[Turn]]:

@@ -21,7 +21,7 @@ FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
 ).split()
-TIMEOUT_MS = 60_000
+TIMEOUT_MS = 180_000
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium to see pages with")
 
