@@ -42,18 +42,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def answer_all(job: Job, ranks: Ranks, terminal: Terminal) -> None:
     """Answers what is left of a job, all ranks together, and joins what they have."""
-    output = job.options.output
     if job.left:
-        with ranks.agree(lambda: JournalWriter(output, ranks.rank)) as journal:
-            engine = ranks.agree(job.load_engine)
-            rows = ranks.agree(lambda: job.fit(engine))
-            mine = ranks.share(rows, [len(row.prompt) for row in rows])
-            expected = len(mine) * job.sampling.num_return_sequences
+        engine = ranks.agree(job.load_engine)
+        rows = ranks.agree(lambda: job.fit(engine))
+        mine = ranks.share(rows, [len(row.prompt) for row in rows])
+        expected = len(mine) * job.sampling.num_return_sequences
+        ranks.agree(lambda: job.begin(ranks))
+        with ranks.agree(lambda: JournalWriter(job.options.output, ranks.rank)) as journal:
             progress = Progress(terminal, expected, ranks.rank, ranks.size)
             job.answer(engine, mine, journal, progress)
         ranks.wait()
-        if ranks.is_first:
-            progress.finish()
+        progress.finish()
     if ranks.is_first:
         terminal.note(job.finish().line(job.count))
     ranks.wait()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Protocol
+
+from transformers.utils.logging import disable_progress_bar
 
 from det_files.generation.answers import Answer
 from det_files.generation.decoding import decode
@@ -44,6 +47,8 @@ class TransformersEngine:
         Raises:
             ConfigError: see `load_trained` and `load_base`.
         """
+        if not sys.stderr.isatty():  # a bar that cannot be rewritten fills a log
+            disable_progress_bar()
         load = load_base if which == BASE else load_trained
         self.trained: TrainedModel = load(checkpoint, dtype)
 

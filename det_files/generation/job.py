@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,13 @@ from det_files.generation.input_rows import (
     read_rows,
     with_prompts,
 )
-from det_files.generation.journal import Journal, JournalWriter, find_output_faults, open_request
+from det_files.generation.journal import (
+    Journal,
+    JournalWriter,
+    begin_journal,
+    check_request,
+    find_output_faults,
+)
 from det_files.generation.options import CUT, OWN_FIELDS, VLLM, find_option_faults, request_of
 from det_files.generation.progress import Progress, Totals
 from det_files.generation.ranks import Ranks
@@ -44,10 +50,12 @@ class Job:
     Attributes:
         count: rows in all.
         left: those that have no answers yet, in order, with whole prompts.
+        request: what the journal is of; see `request_of`.
     """
 
     options: argparse.Namespace
     checkpoint: TrainedCheckpoint
+    request: Mapping[str, Any]
     count: int
     left: list[InputRow]
 
@@ -80,6 +88,15 @@ class Job:
         cut_to = length_when_cut(engine, wanted) if options.too_long == CUT else None
         return fit_prompts(self.left, engine.longest_prompt, cut_to)
 
+    def begin(self, ranks: Ranks) -> None:
+        """Begins or reopens the journal: the first rank does, for all.
+
+        Raises:
+            ConfigError: see `begin_journal`.
+        """
+        if ranks.is_first:
+            begin_journal(self.options.output, self.request)
+
     def answer(
         self, engine: Engine, rows: list[InputRow], journal: JournalWriter, progress: Progress
     ) -> None:
@@ -107,21 +124,23 @@ class Job:
     def finish(self) -> Totals:
         """Makes the output of what all ranks have answered."""
         journal = Journal(self.options.output, self.sampling.num_return_sequences)
+        found = len(journal.finished_rows())
+        if found != self.count:
+            raise RuntimeError(f"the journal has answers to {found} of {self.count} rows")
         totals = Totals.of(journal.records())
         journal.publish()
         return totals
 
 
 def prepare(options: argparse.Namespace, ranks: Ranks) -> Job:
-    """Checks all that was asked for, and begins or reopens the journal.
+    """Checks all that was asked for; nothing is written, and no weights are read.
 
     Raises:
-        ConfigError: every fault at once; nothing is written then, and no weights are read.
+        ConfigError: every fault at once.
     """
     faults = Faults()
     find_option_faults(options, faults)
-    if ranks.is_first:  # when others look, it may have begun the journal
-        find_output_faults(options.output, options.resume, faults)
+    find_output_faults(options.output, options.resume, faults)
     checkpoint = splits = rows = None
     try:
         checkpoint = open_checkpoint(locate(options.checkpoint))
@@ -135,12 +154,12 @@ def prepare(options: argparse.Namespace, ranks: Ranks) -> Job:
         find_vllm_faults(checkpoint, options.model, ranks.size, faults)
     faults.raise_if_any()
     assert checkpoint is not None and splits is not None and rows is not None
-    if ranks.is_first:
-        facts = {"CHECKPOINT": _identity(checkpoint.path), "INPUT": _content(splits)}
-        open_request(options.output, request_of(options, **facts))
+    facts = {"CHECKPOINT": _identity(checkpoint.path), "INPUT": _content(splits)}
+    request = request_of(options, **facts)
+    check_request(options.output, request)
     finished = Journal(options.output, options.num_return_sequences).finished_rows()
     left = [row for row in rows if row.number not in finished]
-    return Job(options, checkpoint, len(rows), left)
+    return Job(options, checkpoint, request, len(rows), left)
 
 
 def _open_splits(options: argparse.Namespace, checkpoint: TrainedCheckpoint) -> list[Split]:

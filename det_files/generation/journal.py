@@ -52,32 +52,47 @@ def find_output_faults(output: Path, resume: bool, faults: Faults) -> None:
         faults.add("--output", f"{output} exists: choose another name, or remove it")
 
 
-def open_request(output: Path, request: Mapping[str, Any]) -> None:
-    """Begins a journal, or makes sure that the one that is there is of the same request.
+def check_request(output: Path, request: Mapping[str, Any]) -> None:
+    """Makes sure that a journal, where there is one, is of the same request.
 
     Raises:
-        ConfigError: it is of another, all that differs named; nothing can be written there.
+        ConfigError: it is of another, all that differs named.
     """
-    journal = journal_directory(output)
-    file = journal / REQUEST_FILE
-    wanted = json.loads(json.dumps(request))
+    file = journal_directory(output) / REQUEST_FILE
+    if not file.exists():
+        return
     try:
-        journal.mkdir(parents=True, exist_ok=True)
-        if not file.exists():  # nothing was answered before it was written
-            write_atomically(file, json.dumps(wanted, indent=1) + "\n")
-            sync_directory(journal.parent)
-            return
         begun = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(Fault("--output", f"{journal}: {error.strerror}")) from error
     except ValueError as error:
         raise ConfigError(Fault(str(file), f"is not JSON: {error}")) from error
+    wanted = json.loads(json.dumps(request))
     faults = Faults()
     for name in sorted(wanted.keys() | begun.keys()):
         if wanted.get(name) != begun.get(name):
             reason = f"{output} was begun with {begun.get(name)!r}, and now it is"
             faults.add("--resume", f"{name}: {reason} {wanted.get(name)!r}")
     faults.raise_if_any()
+
+
+def begin_journal(output: Path, request: Mapping[str, Any]) -> None:
+    """Begins a journal, or goes on with that of the same request.
+
+    Raises:
+        ConfigError: see `check_request`; the output has come into being; nothing can be written.
+    """
+    journal = journal_directory(output)
+    faults = Faults()
+    find_output_faults(output, journal.exists(), faults)  # another process may have been at work
+    faults.raise_if_any()
+    check_request(output, request)
+    file = journal / REQUEST_FILE
+    try:
+        journal.mkdir(parents=True, exist_ok=True)
+        if not file.exists():  # nothing was answered before it was written
+            write_atomically(file, json.dumps(request, indent=1) + "\n")
+            sync_directory(journal.parent)
+    except OSError as error:
+        raise ConfigError(Fault("--output", f"{journal}: {error.strerror}")) from error
 
 
 class JournalWriter:

@@ -36,8 +36,9 @@ class Progress:
             self._terminal.progress(self.line(now))
 
     def finish(self) -> None:
-        """Shows what has become of it; a line that stays."""
-        self._terminal.note(f"{self.line(time.monotonic())} in {duration(self.seconds)}")
+        """Shows what has become of it, in a line that stays."""
+        if self._is_shown:
+            self._terminal.note(f"{self.line(time.monotonic())} in {duration(self.seconds)}")
 
     def line(self, now: float) -> str:
         """The line at `now` (seconds of the monotonic clock)."""

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from det_files.faults import EXIT_CONFIGURATION, ConfigError
 from det_files.generation.padding import longest_first
@@ -37,9 +37,11 @@ class Ranks:
         """What `prepare` returns here, once it has succeeded everywhere.
 
         Raises:
-            ConfigError: here or elsewhere it was raised, and this is the first rank, which tells.
-            SystemExit: likewise, on the others.
+            ConfigError: it was raised, and there is one rank.
+            SystemExit: it was raised on one of several; the first rank has told.
         """
+        if self.size == 1:
+            return prepare()
         made, error = None, None
         try:
             made = prepare()
@@ -48,8 +50,7 @@ class Ranks:
         refusals = self._gather(None if error is None else (error.faults, error.subject))
         refusal = next((refusal for refusal in refusals if refusal), None)
         if refusal is None:
-            assert made is not None
-            return made
+            return cast(Made, made)
         if self.is_first:
             print(ConfigError(*refusal), file=sys.stderr, flush=True)
         self.wait()  # the launcher ends the first rank, too, when another has left
