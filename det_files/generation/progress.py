@@ -47,8 +47,8 @@ class Progress:
         eta = eta_seconds(samples, now)
         parts = [
             f"{self.answers}/{self._expected} answers",
-            f"{self.answers / seconds:.1f}/s",
-            f"{self.tokens / seconds:,.0f} tokens/s",
+            f"{_rate(self.answers / seconds)}/s",
+            f"{_rate(self.tokens / seconds)} tokens/s",
             *([f"ETA {duration(eta)}"] if eta else []),
             *([self._note] if self._note else []),
         ]
@@ -58,6 +58,11 @@ class Progress:
     def seconds(self) -> float:
         """Since it began."""
         return time.monotonic() - self._started
+
+
+def _rate(value: float) -> str:
+    """Whole numbers from 10 on, two digits below."""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
 @dataclass
