@@ -61,9 +61,9 @@ class TransformersEngine:
         if positions is None:  # T5's are relative
             return None
         # Virtual tokens stand before the encoder, unless they are a prefix of every layer.
-        prompt = model.active_peft_config if has_prompt(model) else None
-        stands_before = prompt is not None and prompt.peft_type != "PREFIX_TUNING"
-        return int(positions) - (prompt.num_virtual_tokens if stands_before else 0)
+        if has_prompt(model) and model.active_peft_config.peft_type != "PREFIX_TUNING":
+            positions -= model.active_peft_config.num_virtual_tokens
+        return int(positions)
 
     @property
     def positions(self) -> int | None:
