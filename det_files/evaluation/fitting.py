@@ -1,0 +1,96 @@
+"""Which metrics fit a set of rows, and what rows lack for those that were asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from det_files.evaluation.exact_match import parse_strictly
+from det_files.evaluation.final_answer import MARKER, final_number
+from det_files.evaluation.metrics import GOLD, METRICS, REFERENCE, TEXTS, TOKENS, Scored
+from det_files.faults import Faults
+
+
+def fitting_metrics(
+    rows: Sequence[Scored], *, gold: bool = False, texts: bool = False
+) -> list[str]:
+    """Returns the metrics to compute where none was named, by what the rows' references are.
+
+    JSON objects and lists are compared as such; solutions that declare a number ("####") by it; any
+    other text by its words and characters.
+
+    Args:
+        rows: their answers are not read.
+        gold: whether there are gold corrections, which then are what counts.
+        texts: whether there are texts for a perplexity.
+    """
+    names = ["m2"] if gold else _of_references([row.reference for row in rows])
+    if rows and all(row.tokens is not None for row in rows):
+        names.append("tokens")
+    return names + (["perplexity"] if texts else [])
+
+
+def _of_references(references: Sequence[str | None]) -> list[str]:
+    known = [reference for reference in references if reference is not None]
+    if not known or len(known) < len(references):
+        return ["length"] if references else []
+    if all(isinstance(parse_strictly(text), dict | list) for text in known):
+        return ["exact_match", "valid_json"]
+    if all(MARKER in text and final_number(text) is not None for text in known):
+        return ["final_answer"]
+    return ["exact_match", "rouge", "bleu", "chrf"]
+
+
+def find_unmet_needs(
+    names: Iterable[str],
+    rows: Sequence[Scored],
+    places: Sequence[str],
+    faults: Faults,
+    *,
+    gold: int | None = None,
+    texts: bool = False,
+) -> None:
+    """Notes what metrics lack: references, numbers in them, counts of tokens, gold, texts.
+
+    Args:
+        names: of METRICS.
+        rows: to be scored; their answers are not read.
+        places: of the rows, as a fault names them (`file:line`).
+        gold: the number of gold sentences; None where there is no file of them.
+        texts: whether there are texts for a perplexity.
+    """
+    for name in names:
+        needs = METRICS[name].needs
+        if needs == GOLD:
+            if gold is None:
+                faults.add("--m2", f"{name} needs a file of gold corrections")
+            elif gold != len(rows):
+                faults.add("--m2", f"has {gold} sentences, but there are {len(rows)} answers")
+        elif needs == TEXTS and not texts:
+            faults.add("--perplexity-text", f"{name} needs a file of texts")
+        elif needs == REFERENCE:
+            _note(
+                [p for p, r in zip(places, rows, strict=True) if r.reference is None],
+                f"{name} needs a reference, which this row lacks",
+                faults,
+            )
+        elif needs == TOKENS:
+            lacking = [r.tokens is None or r.cut_off is None for r in rows]
+            _note(
+                [p for p, lacks in zip(places, lacking, strict=True) if lacks],
+                f"{name} needs counts of tokens, which this row lacks",
+                faults,
+            )
+        if name == "final_answer":
+            numbers = [r.reference is None or final_number(r.reference) for r in rows]
+            _note(
+                [p for p, n in zip(places, numbers, strict=True) if n is None],
+                f"{name} needs a number in the reference",
+                faults,
+            )
+
+
+def _note(places: Sequence[str], reason: str, faults: Faults) -> None:
+    """Notes one fault for all the places."""
+    if places:
+        more = len(places) - 1
+        faults.add(places[0], reason + (f" (and {more} more)" if more else ""))
