@@ -1,4 +1,4 @@
-"""MaxMatch: the papers' examples, cases by hand, and the theorem of the largest overlap."""
+"""MaxMatch: examples after the papers, cases by hand, and the theorem of the largest overlap."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ def test_readme_several_annotators() -> None:
     assert found.rows().tolist() == [[2, 3, 2], [0, 0, 0], [2, 2, 3]]
 
 
-def test_paper_figures_one_and_two() -> None:
-    """A system inserts "a"; the gold replaces "word" by "a word": the same change, which counts."""
+def test_an_insertion_is_the_replacement_that_the_gold_has() -> None:
+    """After the paper's figures: a system inserts "a", the gold replaces "word" by "a word"."""
     source = "Our baseline system feeds word into PB-SMT pipeline ."
     hypothesis = "Our baseline system feeds a word into PB-SMT pipeline ."
     gold = GoldEdit(4, 5, ("a word", "words"))
@@ -77,8 +77,18 @@ def test_paper_figures_one_and_two() -> None:
     assert edits_of(source, hypothesis, insertion) == [(4, 4, "a", True)]
 
 
+def test_a_difference_of_words_is_taken_apart_as_the_gold_is() -> None:
+    """After the paper's introduction: a plain difference has one edit here, which none matches."""
+    source = "The data is similar with test set ."
+    hypothesis = "The data is similar to the test set ."
+    gold = (GoldEdit(4, 5, ("to",)), GoldEdit(5, 5, ("the",)))
+    assert edits_of(source, hypothesis) == [(4, 5, "to the", False)]
+    assert edits_of(source, hypothesis, *gold) == [(4, 5, "to", True), (5, 5, "the", True)]
+    assert score(source, hypothesis, *gold) == EditCounts(2, 2, 2)
+
+
 def test_shared_task_example() -> None:
-    """Ng et al. 2013 and 2014, section on the scorer: P 1, R 1/3, F1 1/2, F0.5 5/7."""
+    """After the shared tasks of 2013 and 2014 (Ng et al.): P 1, R 1/3, F1 1/2, F0.5 5/7."""
     source = (
         "There is no a doubt , tracking system has brought many benefits in this information age ."
     )
