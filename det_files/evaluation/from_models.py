@@ -113,6 +113,7 @@ def _answer(
     """The rows with their answers, in order, and the seconds that these took."""
     prompts, references = make_prompts(trained, rows)
     sampling = Sampling(max_new_tokens=options.max_new_tokens or MAX_NEW_TOKENS)
+    terminal.note(f"{name}: answering {len(rows)} rows")  # the first answers take a while
     counter = Counter(terminal, name, len(rows))
     answers: dict[int, Answer] = {}
     size = options.batch_size or BATCH_SIZE
