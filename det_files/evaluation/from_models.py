@@ -96,7 +96,8 @@ def _measure(
         scored, seconds = _answer(name, trained, asked.rows, options, terminal)
         statistics = score(asked.answer_metrics, scored, asked.gold)
         records = [
-            to_record(row, one, row_scores(statistics, row)) for row, one in enumerate(scored)
+            to_record(place + 1, one, row_scores(statistics, place))
+            for place, one in enumerate(scored)
         ]
     if PERPLEXITY in asked.metrics:
         statistics |= of_texts(_read(name, trained, asked.texts, terminal))

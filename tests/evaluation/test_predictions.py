@@ -10,6 +10,7 @@ import pytest
 
 from det_files.evaluation.metrics import Scored
 from det_files.evaluation.predictions import (
+    Fields,
     find_other_rows,
     read_predictions,
     to_record,
@@ -29,11 +30,11 @@ def test_what_was_written_is_read_again(tmp_path: Path) -> None:
         Scored("e?", "", None),
         Scored("f", "g", "h", 1, False),
     ]
-    records = [to_record(number, row, {"bleu": 1.5}) for number, row in enumerate(rows)]
+    records = [to_record(number, row, {"bleu": 1.5}) for number, row in enumerate(rows, 1)]
     write_records(tmp_path / "a.jsonl", records)
     found = read_predictions(tmp_path / "a.jsonl")
     assert [prediction.scored for prediction in found] == rows
-    assert [prediction.row for prediction in found] == [0, 1, 2]
+    assert [prediction.row for prediction in found] == [1, 2, 3]
 
 
 def test_rows_come_by_their_numbers_and_of_several_answers_the_first(tmp_path: Path) -> None:
@@ -57,6 +58,14 @@ def test_a_conversations_last_turn_is_the_reference(tmp_path: Path) -> None:
     first, second = read_predictions(file)
     assert first.scored == Scored("hi", "hm", "ho")
     assert second.scored == Scored("hi", "hm", None)
+
+
+def test_fields_may_have_other_names(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.jsonl", {"input": "q", "said": "a", "answer": "right"})
+    (found,) = read_predictions(file, fields=Fields("said", "answer"))
+    assert found.scored == Scored("q", "a", "right")
+    with pytest.raises(ConfigError, match='lacks "say"; did you mean "said"'):
+        read_predictions(file, fields=Fields("say"))
 
 
 def test_plain_lines_are_answers_even_where_they_are_empty(tmp_path: Path) -> None:
@@ -104,5 +113,5 @@ def test_files_of_other_rows_are_not_compared(tmp_path: Path) -> None:
     second = read_predictions(write(tmp_path / "b.jsonl", more, more))
     third = read_predictions(write(tmp_path / "c.jsonl", {"answer": "x", "output": "s"}))
     assert find_other_rows(first, first) == ""
-    assert "row 1 is in one of them" in find_other_rows(first, second)
-    assert find_other_rows(first, third) == "row 0 has another reference in each file"
+    assert "row 2 is in one of them" in find_other_rows(first, second)
+    assert find_other_rows(first, third) == "row 1 has another reference in each file"
