@@ -108,7 +108,7 @@ def _read_lines(path: Path) -> list[Prediction]:
 
 
 def _read_json(path: Path, fields: Fields) -> list[Prediction]:
-    bad, found, taken = BadRows(str(path)), [], dict[int, str]()
+    bad, found, taken = BadRows("--predictions"), [], dict[int, str]()
     for number, record in enumerate(read_records(path), 1):
         scored, problem = None, record.problem
         if record.values is not None:

@@ -64,8 +64,8 @@ def test_fields_may_have_other_names(tmp_path: Path) -> None:
     file = write(tmp_path / "a.jsonl", {"input": "q", "said": "a", "answer": "right"})
     (found,) = read_predictions(file, fields=Fields("said", "answer"))
     assert found.scored == Scored("q", "a", "right")
-    with pytest.raises(ConfigError, match='lacks "say"; did you mean "said"'):
-        read_predictions(file, fields=Fields("say"))
+    with pytest.raises(ConfigError, match='lacks "saids"; did you mean "said"'):
+        read_predictions(file, fields=Fields("saids"))
 
 
 def test_plain_lines_are_answers_even_where_they_are_empty(tmp_path: Path) -> None:
