@@ -36,7 +36,7 @@ def parse(argv: Sequence[str] | None, description: str) -> argparse.Namespace:
     add("--compare", type=Path, metavar="OTHER", help="a second checkpoint, in place of the base")
     add("--split", choices=SPLITS, help="rows of the run's sources (default: test)")
     add("--data", type=Path, metavar="FILE", help="rows of a file, in the run's format")
-    add("--source", metavar="NAME", help="of the run, whose formats --data and --m2 take")
+    add("--source", metavar="NAME", help="the run's source whose rows, or formats, are taken")
     add("--limit", type=int, metavar="N", help="the first N rows alone")
     names = ",".join(METRICS)
     add("--metrics", type=_names, metavar="A,B", help=f"default: what fits the rows; of {names}")

@@ -47,11 +47,15 @@ def test_paths_hold_from_anywhere(
     (checkpoint / "manifest.json").unlink()
     shutil.copytree(tiny_data, tmp_path / "data")
     said = parse_yaml((checkpoint / "run_args.yaml").read_text(), "run")
-    said["data_arguments"]["sources"] = [{"path": "data"}]
+    said["data_arguments"]["sources"] = [{"path": "data"}, {"path": "data", "name": "more"}]
     (checkpoint / "run_args.yaml").write_text(to_yaml(said))
     (run / "summary.json").write_text(json.dumps({"directory": str(tmp_path)}))
     monkeypatch.chdir(run)
-    assert len(asked(checkpoint).rows) == 5
+    assert len(asked(checkpoint).rows) == 10
+    found = asked(checkpoint, "--source", "more")
+    assert [row.source.label for row in found.rows] == ["more"] * 5
+    with pytest.raises(ConfigError, match="has no source 'mora'; did you mean \"more\""):
+        asked(checkpoint, "--source", "mora")
 
 
 def test_gold_gives_rows_unless_others_are_named(adapters: Adapters, tmp_path: Path) -> None:
