@@ -52,6 +52,7 @@ from det_files.training_arguments import (
     why_not_writable,
     with_defaults,
 )
+from det_files.trial_lengths import with_ranges
 
 
 def resolve_or_raise(
@@ -114,7 +115,8 @@ def resolve(
     )
     check_measuring(measuring, facts.searcher, training, faults)
     if facts.searcher and not is_dsat(hyperparameters, facts.searcher):
-        check_searcher(facts.searcher, training, faults, preference)
+        ranges = with_ranges(training, sections["training_arguments"])
+        check_searcher(facts.searcher, training, faults, preference, ranges)
         if facts.searcher.get("name") == "grid":
             check_grid("hyperparameters", hyperparameters, faults)
     deepspeed = _deepspeed(raw, drawn, model, training, facts, context, faults)
