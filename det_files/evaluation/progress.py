@@ -8,7 +8,6 @@ from collections.abc import Callable
 from det_files.local.progress import PLAIN_INTERVAL_S, REDRAW_INTERVAL_S, duration
 from det_files.local.terminal import Terminal
 
-
 # Answers of a batch end together: the first of them say little of how fast the rest will come.
 _ETA_SHARE = 0.1
 
