@@ -65,6 +65,12 @@ def perplexities(losses: ArrayLike, tokens: ArrayLike) -> RowStatistics:
     return RowStatistics(_columns(losses, tokens), _perplexity)
 
 
+def per_cent(statistics: RowStatistics) -> RowStatistics:
+    """The same score, whose best is 1, times 100."""
+    share = None if statistics.share_of is None else 100 * statistics.share_of
+    return RowStatistics(statistics.rows, partial(_per_cent, score=statistics.score), share)
+
+
 def f_scores(counts: np.ndarray, beta: float = BETA) -> RowStatistics:
     """F_beta of [N, 3] counts, correct, proposed and gold, as `EditCounts.f_score`."""
     return RowStatistics(np.asarray(counts, dtype=np.float64), partial(_f_score, beta=beta))
@@ -90,6 +96,10 @@ def _ratio(sums: np.ndarray, scale: float = 1.0, empty: float = 0.0) -> np.ndarr
     over, under = sums[..., 0], sums[..., 1]
     found = np.divide(over, under, out=np.full_like(over, empty), where=under != 0)
     return scale * found
+
+
+def _per_cent(sums: np.ndarray, score: Score) -> np.ndarray:
+    return 100 * score(sums)
 
 
 def _perplexity(sums: np.ndarray) -> np.ndarray:
