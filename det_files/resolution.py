@@ -30,6 +30,7 @@ from det_files.deepspeed_config import (
 )
 from det_files.deepspeed_optimizer import check_optimizer, check_scheduler
 from det_files.entrypoint import flags_to_hyperparameters
+from det_files.evaluation.tasks import check_tasks, task_scores
 from det_files.faults import ConfigError, Faults
 from det_files.hyperparameters import (
     check_grid,
@@ -97,7 +98,7 @@ def resolve(
     read_sections(sections, facts.kind, faults)
     rng = random.Random(facts.seed or 0)
     drawn = sample(sections | {"deepspeed_config": raw.get("deepspeed_config")}, rng)
-    model, data, tuning, given, preference = read_sections(drawn, facts.kind, Faults())
+    model, data, tuning, given, preference, tasks = read_sections(drawn, facts.kind, Faults())
     given |= _overwritten_batch(drawn["overwrite_deepspeed_args"], given, warnings)
     if preference is not None:
         given.setdefault("learning_rate", METHODS[preference.method].learning_rate)
@@ -113,8 +114,9 @@ def resolve(
         MEASURING, drawn["measuring_arguments"], fields_of(MeasuringArguments), faults
     )
     check_measuring(measuring, facts.searcher, training, faults)
+    check_tasks(tasks, training, faults)
     if facts.searcher and not is_dsat(hyperparameters, facts.searcher):
-        check_searcher(facts.searcher, training, faults, preference)
+        check_searcher(facts.searcher, training, faults, preference, task_scores(tasks))
         if facts.searcher.get("name") == "grid":
             check_grid("hyperparameters", hyperparameters, faults)
     deepspeed = _deepspeed(raw, drawn, model, training, facts, context, faults)
@@ -136,6 +138,7 @@ def resolve(
         drawn,
         preference,
         MeasuringArguments(**measuring),
+        tasks,
     )
 
 
