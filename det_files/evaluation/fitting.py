@@ -48,6 +48,7 @@ def find_unmet_needs(
     *,
     gold: int | None = None,
     texts: bool = False,
+    answers: str = "",
 ) -> None:
     """Notes what metrics lack: references, numbers in them, counts of tokens, gold, texts.
 
@@ -57,6 +58,7 @@ def find_unmet_needs(
         places: of the rows, as a fault names them (`file:line`).
         gold: the number of gold sentences; None where there is no file of them.
         texts: whether there are texts for a perplexity.
+        answers: the file of the answers, which a fault of their number names.
     """
     for name in names:
         needs = METRICS[name].needs
@@ -64,7 +66,9 @@ def find_unmet_needs(
             if gold is None:
                 faults.add("--m2", f"{name} needs a file of gold corrections")
             elif gold != len(rows):
-                faults.add("--m2", f"has {gold} sentences, but there are {len(rows)} answers")
+                where = f" in {answers}" if answers else ""
+                reason = f"has {gold} sentences, but there are {len(rows)} answers{where}"
+                faults.add("--m2", reason)
         elif needs == TEXTS and not texts:
             faults.add("--perplexity-text", f"{name} needs a file of texts")
         elif needs == REFERENCE:

@@ -1,18 +1,20 @@
-"""Questions: the rows of the test split as the prompts of training, with their right answers."""
+"""Questions: rows of a split or a file as the prompts of training, with their right answers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from det_files.data.arguments import SECTION, DataArguments, SourceArguments
 from det_files.data.conversations import split_off_answer
 from det_files.data.encoding import RowEncoder
+from det_files.data.files import known_suffixes, suffix_of
 from det_files.data.languages import set_languages
-from det_files.data.rows import Row
+from det_files.data.rows import Row, is_text
 from det_files.data.source_target import SourceTargetEncoder
-from det_files.data.sources import open_source
+from det_files.data.sources import FileSplit, Split, open_source
 from det_files.data.split_tokens import encoder_of
 from det_files.data.templates import NotRendered, Template
 from det_files.data.tokenization import encode_continuation
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AskedRow:
-    """A row of the test split, its place and its source; a conversation asks for its last turn."""
+    """A row, its place and whose formats it has; a conversation asks for its last turn."""
 
     row: Row
     place: str
@@ -36,7 +38,7 @@ class AskedRow:
         if "messages" in self.row:
             before, _ = split_off_answer(self.row["messages"])
             return before[-1]["content"] if before else ""
-        return str(self.row["input"])
+        return str(self.row["text"] if is_text(self.row) else self.row["input"])
 
     @property
     def answer(self) -> str | None:
@@ -61,18 +63,58 @@ def read_test_rows(args: DataArguments, limit: int | None = None) -> list[AskedR
     Raises:
         ConfigError: there are none, or they lack answers to compare with.
     """
-    rows: list[AskedRow] = []
-    for number, source in enumerate(args.settled_sources()):
-        split = open_source(source, number).get("test")
-        if split is not None:
-            rest = None if limit is None else limit - len(rows)
-            rows += [AskedRow(row, place, source) for place, row, _ in split.rows(rest)]
-    if not rows:
-        raise ConfigError(Fault(f"{SECTION}.sources", "the test split has no rows"))
+    rows = read_split(args, "test", limit)
     lacking = next((row for row in rows if row.answer is None), None)
     if lacking is not None:
         reason = f"test rows lack their output, the first of them {lacking.place}"
         raise ConfigError(Fault(f"{SECTION}.sources", reason))
+    return rows
+
+
+def read_split(args: DataArguments, name: str, limit: int | None = None) -> list[AskedRow]:
+    """Returns the (first `limit`) rows of a split of the sources, one source behind the other.
+
+    Raises:
+        ConfigError: there are none, or they are bad.
+    """
+    rows: list[AskedRow] = []
+    for number, source in enumerate(args.settled_sources()):
+        split = open_source(source, number).get(name)
+        if split is not None:
+            rest = None if limit is None else limit - len(rows)
+            rows += _asked(split, source, rest)
+    if not rows:
+        raise ConfigError(Fault(f"{SECTION}.sources", f"the {name} split has no rows"))
+    return rows
+
+
+def read_file(path: Path, source: SourceArguments, limit: int | None = None) -> list[AskedRow]:
+    """Returns the (first `limit`) rows of a file, which has the columns and formats of a source.
+
+    Raises:
+        ConfigError: it cannot be read, has no rows, or they are bad.
+    """
+    if not path.is_file() or suffix_of(path) is None:
+        reason = f"is no file of {known_suffixes()}"
+        raise ConfigError(Fault(str(path), reason))
+    # Rows of a test split may lack their answers.
+    rows = _asked(FileSplit(str(path), "test", source, (path,)), source, limit)
+    if not rows:
+        raise ConfigError(Fault(str(path), "has no rows"))
+    return rows
+
+
+def _asked(split: Split, source: SourceArguments, limit: int | None) -> list[AskedRow]:
+    """A document that comes in pieces is put together."""
+    rows: list[AskedRow] = []
+    continues = False
+    for place, row, more in split.rows(limit):
+        if continues:
+            text = rows[-1].row["text"] + row["text"]
+            rows[-1] = AskedRow({"text": text}, rows[-1].place, source)
+        else:
+            rows.append(AskedRow(row, place, source))
+        continues = more
     return rows
 
 

@@ -111,13 +111,13 @@ def _model_arguments(run: Mapping[str, Any], path: Path, faults: Faults) -> Mode
         attn_implementation=None,
         compile="none",
         activation_offloading=False,
-        model_name_or_path=_as_from_here(model.model_name_or_path, path),
-        config_name_or_path=_as_from_here(model.config_name_or_path, path),
-        tokenizer_name=_as_from_here(model.tokenizer_name, path),
+        model_name_or_path=as_from_here(model.model_name_or_path, path),
+        config_name_or_path=as_from_here(model.config_name_or_path, path),
+        tokenizer_name=as_from_here(model.tokenizer_name, path),
     )
 
 
-def _as_from_here(name: str | None, checkpoint: Path) -> str | None:
+def as_from_here(name: str | None, checkpoint: Path) -> str | None:
     """A hub id or path of the run; a path relative to where the run was started, made absolute."""
     if name is None or Path(name).is_absolute():
         return name
@@ -127,7 +127,7 @@ def _as_from_here(name: str | None, checkpoint: Path) -> str | None:
     except (IndexError, ConfigError):
         return name
     there = Path(summary.get("directory", ".")) / name
-    return str(there.absolute()) if there.is_dir() else name
+    return str(there.absolute()) if there.exists() else name
 
 
 def _kind(checkpoint: TrainedCheckpoint, faults: Faults) -> str:

@@ -1,0 +1,88 @@
+"""Scores of answers that lie in files: one file, or two that answer the same rows."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from det_files.evaluation.fitting import find_unmet_needs, fitting_metrics
+from det_files.evaluation.m2_file import GoldSentence, read_m2
+from det_files.evaluation.metrics import score
+from det_files.evaluation.predictions import (
+    Prediction,
+    find_other_rows,
+    read_predictions,
+    to_record,
+)
+from det_files.evaluation.results import Measured, row_scores
+from det_files.faults import ConfigError, Faults
+
+
+def measure_files(options: argparse.Namespace, faults: Faults) -> tuple[list[str], list[Measured]]:
+    """Returns the names of the metrics, and the statistics of each file.
+
+    Args:
+        options: of `arguments.parse`.
+        faults: of its flags.
+
+    Raises:
+        ConfigError: these, and all that is wrong with the files.
+    """
+    files = [path for path in (options.predictions, options.predictions2) if path]
+    read: list[list[Prediction]] = []
+    for path in files:
+        try:
+            read.append(read_predictions(path, options.limit))
+        except ConfigError as error:
+            faults.extend(error)
+    gold = read_gold(options, faults)
+    names: list[str] = options.metrics or []
+    if len(read) == len(files) and not faults.found:
+        names = names or fitting_metrics([p.scored for p in read[0]], gold=gold is not None)
+        for path, found in zip(files, read, strict=True):
+            _find_needs(names, path, found, gold, faults)
+        if len(read) == 2 and (reason := find_other_rows(*read)):
+            faults.add("--predictions2", reason)
+    faults.raise_if_any()
+    titles = [path.name for path in files]
+    if len(set(titles)) < len(titles):
+        titles = [str(path) for path in files]
+    if len(set(titles)) < len(titles):
+        titles = ["predictions", "predictions2"]
+    return names, [_measure(t, names, found, gold) for t, found in zip(titles, read, strict=True)]
+
+
+def read_gold(options: argparse.Namespace, faults: Faults) -> list[GoldSentence] | None:
+    """The (first `--limit`) sentences of `--m2`; None where there is none or it has faults."""
+    if options.m2 is None:
+        return None
+    try:
+        return read_m2(options.m2)[: options.limit]
+    except ConfigError as error:
+        faults.extend(error)
+        return None
+
+
+def _find_needs(
+    names: list[str],
+    path: Path,
+    found: list[Prediction],
+    gold: list[GoldSentence] | None,
+    faults: Faults,
+) -> None:
+    rows, places = [p.scored for p in found], [p.place for p in found]
+    count = None if gold is None else len(gold)
+    if "perplexity" in names:
+        faults.add("--metrics", "perplexity is measured on a model, of which these are answers")
+    rest = [name for name in names if name != "perplexity"]
+    find_unmet_needs(rest, rows, places, faults, gold=count, answers=str(path))
+
+
+def _measure(
+    title: str, names: list[str], found: list[Prediction], gold: list[GoldSentence] | None
+) -> Measured:
+    statistics = score(names, [p.scored for p in found], gold or ())
+    records = [
+        to_record(p.row, p.scored, row_scores(statistics, place)) for place, p in enumerate(found)
+    ]
+    return Measured(title, statistics, records)
