@@ -146,19 +146,6 @@ def open_source(source: SourceArguments, number: int) -> dict[str, Split]:
     return found
 
 
-def open_file(path: Path, section: str, source: SourceArguments) -> Split:
-    """One file as a test split, whose rows may lack answers, read as rows of that source.
-
-    Raises:
-        ConfigError: there is no such file, or it is none of rows.
-    """
-    if not path.is_file():
-        near = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        reason = f"there is no file {path}{did_you_mean(path.name, sorted(near))}"
-        raise ConfigError(Fault(f"{section}.path", reason))
-    return FileSplit(f"{section}.path", "test", source, (_checked(path, section),))
-
-
 def _checked(path: Path, section: str) -> Path:
     if suffix_of(path) is None:
         raise ConfigError(Fault(f"{section}.path", f"{path} is none of {known_suffixes()}"))

@@ -18,11 +18,10 @@ from det_files.data.arguments import DataArguments, SourceArguments
 from det_files.data.dataset import TrainingData
 from det_files.data.examples import TextBlocks
 from det_files.data.rows import is_text
-from det_files.data.sources import open_file, open_source
 from det_files.evaluation.fitting import find_unmet_needs
 from det_files.evaluation.m2_file import GoldSentence, read_m2
 from det_files.evaluation.metrics import Scored, score
-from det_files.evaluation.questions import AskedRow, make_questions
+from det_files.evaluation.questions import AskedRow, make_questions, read_file, read_split
 from det_files.evaluation.tasks import SECTION, VAL, TaskArguments
 from det_files.faults import ConfigError, Fault, Faults
 from det_files.generation.answers import until_end
@@ -91,36 +90,34 @@ def chosen_sources(task: TaskArguments, args: DataArguments) -> list[tuple[int, 
     return [(n, source) for n, source in sources if task.source in (None, source.label)]
 
 
+def read_rows(task: TaskArguments, args: DataArguments) -> list[AskedRow]:
+    """Returns the (first `max_samples`) rows of a task's file, or of a split of its sources.
+
+    Raises:
+        ConfigError: they are not there, or are bad.
+    """
+    chosen = chosen_sources(task, args)
+    if task.path is not None:
+        source = chosen[0][1]
+        source = source if task.source else replace(source, columns={})
+        return read_file(Path(task.path), source, task.max_samples)
+    by_source = [
+        read_split(replace(args, sources=[source]), task.split, task.max_samples)
+        for _, source in chosen
+    ]
+    return in_turn(by_source, task.max_samples)
+
+
 def _asked_rows(
     where: str, task: TaskArguments, args: DataArguments, gold: Sequence[GoldSentence]
 ) -> list[AskedRow]:
-    chosen = chosen_sources(task, args)
-    own = replace(chosen[0][1], dataset_name=None, dataset_config=None, streaming=False)
     if task.m2 is not None:
-        return [AskedRow({"input": s.source}, f"{task.m2}:{s.line}", own) for s in gold]
-    if task.path is not None:
-        own = replace(own, path=task.path, columns=own.columns if task.source else {})
-        splits = [open_file(Path(task.path), where, own)]
-    else:
-        splits = []
-        for number, source in chosen:
-            split = open_source(source, number).get(task.split)
-            if split is None:
-                reason = f"the source {source.label} has no {task.split} split"
-                raise ConfigError(Fault(f"{where}.split", reason))
-            splits.append(split)
-    by_split = []
-    for split in splits:
-        rows = [
-            AskedRow(row, place, split.source) for place, row, _ in split.rows(task.max_samples)
-        ]
-        text = next((row.place for row in rows if is_text(row.row)), None)
-        if text is not None:
-            raise ConfigError(Fault(where, f"{text}: {_PLAIN}"))
-        by_split.append(rows)
-    rows = in_turn(by_split, task.max_samples)
-    if not rows:
-        raise ConfigError(Fault(where, "there are no rows"))
+        _, source = chosen_sources(task, args)[0]
+        return [AskedRow({"input": s.source}, f"{task.m2}:{s.line}", source) for s in gold]
+    rows = read_rows(task, args)
+    text = next((row.place for row in rows if is_text(row.row)), None)
+    if text is not None:
+        raise ConfigError(Fault(where, f"{text}: {_PLAIN}"))
     return rows
 
 

@@ -20,7 +20,7 @@ from det_files.evaluation.metrics import of_texts, score
 from det_files.evaluation.perplexity import score_windows
 from det_files.evaluation.task_rows import TaskRows, load_rows
 from det_files.evaluation.task_texts import TaskTexts, load_texts
-from det_files.evaluation.tasks import TaskArguments
+from det_files.evaluation.tasks import SECTION, TaskArguments
 from det_files.faults import ConfigError, Faults
 from det_files.generation.answers import LENGTH, Answer, make_answer
 from det_files.generation.decoding import decode, evaluating
@@ -65,7 +65,11 @@ def load_tasks(
                 content = load_rows(name, task, args, data, tokenizer)
             loaded.append(LoadedTask(name, task, content))
         except ConfigError as error:
-            faults.extend(error)
+            for fault in error.faults:
+                own = fault.path.startswith(SECTION)
+                faults.add(
+                    *(fault.path, fault.message) if own else (f"{SECTION}.{name}", str(fault))
+                )
     faults.raise_if_any()
     return loaded
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from det_files.data.arguments import DataArguments, SourceArguments
+from det_files.data.arguments import DataArguments
 from det_files.data.rows import is_text
-from det_files.data.sources import Split, open_file, open_source
 from det_files.evaluation.perplexity import (
     BATCH_TOKENS,
     MAX_LENGTH,
@@ -21,7 +19,7 @@ from det_files.evaluation.perplexity import (
     opening_token,
     plan_windows,
 )
-from det_files.evaluation.task_rows import chosen_sources
+from det_files.evaluation.task_rows import read_rows
 from det_files.evaluation.tasks import SECTION, TaskArguments
 from det_files.faults import ConfigError, Fault
 
@@ -85,26 +83,9 @@ def load_texts(
 
 
 def _read_texts(where: str, task: TaskArguments, args: DataArguments) -> list[str]:
-    splits: list[Split] = []
-    if task.path is not None:
-        splits = [open_file(Path(task.path), where, SourceArguments(path=task.path))]
-    else:
-        for number, source in chosen_sources(task, args):
-            split = open_source(source, number).get(task.split)
-            if split is None:
-                reason = f"the source {source.label} has no {task.split} split of its own"
-                raise ConfigError(Fault(f"{where}.split", f"{reason}: name a path"))
-            splits.append(replace(split, section=where))
-    texts: list[str] = []
-    continues = False
-    for split in splits:
-        for place, row, goes_on in split.rows(task.max_samples):
-            if not is_text(row):
-                reason = f'{place}: perplexity is of plain texts: *.txt, or rows of "text"'
-                raise ConfigError(Fault(where, reason))
-            if continues:
-                texts[-1] += row["text"]
-            else:
-                texts.append(row["text"])
-            continues = goes_on
-    return texts
+    rows = read_rows(task, args)
+    other = next((row.place for row in rows if not is_text(row.row)), None)
+    if other is not None:
+        reason = f'{other}: perplexity is of plain texts: *.txt, or rows of "text"'
+        raise ConfigError(Fault(where, reason))
+    return [row.shown for row in rows]

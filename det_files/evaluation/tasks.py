@@ -83,6 +83,7 @@ def task_scores(tasks: Mapping[str, TaskArguments]) -> dict[str, Score]:
     return {
         f"eval_{name}_{score}": said
         for name, task in tasks.items()
+        if isinstance(task.metrics, list)  # else a malformed hyperparameter, which is noted
         for score, said in scores_of(task.metrics).items()
     }
 
@@ -170,7 +171,7 @@ def _check_needs(
         reason = f"{' and '.join(by_need[REFERENCE])} needs references, and the rows are those of"
         faults.add(place, f"{reason} {where.rsplit('.', 1)[-1]}.m2: make two tasks of them")
     for key in ("path", "split"):
-        if gold and key in read:
+        if gold and read.get(key) is not None:
             faults.add(f"{where}.{key}", "has no effect with m2, whose sentences are the rows")
 
 
@@ -196,8 +197,6 @@ def _check_source(where: str, read: Mapping[str, Any], data: DataArguments, faul
 def _check_twice(path: str, tasks: Tasks, faults: Faults) -> None:
     owner: dict[str, str] = {}
     for name, task in tasks.items():
-        if not isinstance(task.metrics, list):
-            continue
         for score in task_scores({name: task}):
             if owner.setdefault(score, name) != name:
                 reason = f"gives {score}, as {owner[score]} does: name one of them differently"
