@@ -18,7 +18,8 @@ OWN, LM_EVAL = "own", "lm-eval"
 BATCH_SIZE, MAX_NEW_TOKENS = 32, 256
 
 # By what is evaluated, the flags that say how; any other has no effect there.
-_OF_FILES = {"predictions", "predictions2", "metrics", "m2", "limit", "output", "engine"}
+_OF_FILES_ALONE = {"predictions", "predictions2", "answer_field", "reference_field"}
+_OF_FILES = _OF_FILES_ALONE | {"metrics", "m2", "limit", "output", "engine"}
 _OF_HARNESS = {"checkpoint", "model", "tasks", "num_fewshot", "limit", "batch_size", "dtype"} | {
     "output",
     "engine",
@@ -35,7 +36,7 @@ def parse(argv: Sequence[str] | None, description: str) -> argparse.Namespace:
     add("--compare", type=Path, metavar="OTHER", help="a second checkpoint, in place of the base")
     add("--split", choices=SPLITS, help="rows of the run's sources (default: test)")
     add("--data", type=Path, metavar="FILE", help="rows of a file, in the run's format")
-    add("--source", metavar="NAME", help="of the run, whose formats --data and --m2 take")
+    add("--source", metavar="NAME", help="the run's source whose rows, or formats, are taken")
     add("--limit", type=int, metavar="N", help="the first N rows alone")
     names = ",".join(METRICS)
     add("--metrics", type=_names, metavar="A,B", help=f"default: what fits the rows; of {names}")
@@ -46,6 +47,8 @@ def parse(argv: Sequence[str] | None, description: str) -> argparse.Namespace:
     add("--dtype", choices=DTYPES, help="of the weights; default: the run's")
     add("--predictions", type=Path, metavar="FILE", help="score a file of answers, without a model")
     add("--predictions2", type=Path, metavar="FILE", help="answers to compare with those")
+    add("--answer-field", metavar="NAME", help="of those files (answer)")
+    add("--reference-field", metavar="NAME", help="of those files (output)")
     add("--engine", choices=(OWN, LM_EVAL), default=OWN, help="default: own")
     add("--tasks", type=_names, metavar="A,B", help="of lm-evaluation-harness")
     add("--num-fewshot", type=int, metavar="N", help="examples before a question (the task's own)")
@@ -91,8 +94,8 @@ def _find_idle(options: argparse.Namespace, faults: Faults) -> None:
         subject, used = "with --predictions, whose answers are there", _OF_FILES
     else:
         subject, used = "without --engine lm-eval", set(vars(options)) - _OF_HARNESS_ALONE
-        if options.predictions2:
-            faults.add("--predictions2", "has no effect without --predictions")
+        for name in sorted(_OF_FILES_ALONE & said):
+            faults.add(flag(name), "has no effect without --predictions")
     for name in vars(options):
         if name in said - used:
             where = "CHECKPOINT" if name == "checkpoint" else flag(name)

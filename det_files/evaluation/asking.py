@@ -130,6 +130,8 @@ def _read_rows(
 ) -> list[AskedRow]:
     data = data_from_here(checkpoint)
     if options.data is None and options.m2 is None:
+        if options.source is not None:
+            data = dataclasses.replace(data, sources=[choose_source(data, options.source)])
         return read_split(data, options.split or "test", options.limit)
     source = choose_source(data, options.source)
     if options.data is not None:
@@ -144,10 +146,8 @@ def data_from_here(checkpoint: TrainedCheckpoint) -> DataArguments:
     """The run's data arguments; relative paths are those of where the run was started."""
     data = answering_data(checkpoint)
     sources = [
-        dataclasses.replace(
-            source, name=source.label or None, path=as_from_here(source.path, checkpoint.path)
-        )
-        for source in data.sources or ()
+        dataclasses.replace(source, path=as_from_here(source.path, checkpoint.path))
+        for source in data.sources
     ]
     return dataclasses.replace(data, sources=sources)
 

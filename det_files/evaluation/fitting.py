@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from det_files.evaluation.exact_match import parse_strictly
 from det_files.evaluation.final_answer import MARKER, final_number
@@ -62,35 +62,40 @@ def find_unmet_needs(
     """
     for name in names:
         needs = METRICS[name].needs
-        if needs == GOLD:
-            if gold is None:
-                faults.add("--m2", f"{name} needs a file of gold corrections")
-            elif gold != len(rows):
-                where = f" in {answers}" if answers else ""
-                reason = f"has {gold} sentences, but there are {len(rows)} answers{where}"
-                faults.add("--m2", reason)
+        if needs == GOLD and gold is None:
+            faults.add("--m2", f"{name} needs a file of gold corrections")
+        elif needs == GOLD and gold != len(rows):
+            where = f" in {answers}" if answers else ""
+            faults.add("--m2", f"has {gold} sentences, but there are {len(rows)} answers{where}")
         elif needs == TEXTS and not texts:
             faults.add("--perplexity-text", f"{name} needs a file of texts")
-        elif needs == REFERENCE:
-            _note(
-                [p for p, r in zip(places, rows, strict=True) if r.reference is None],
-                f"{name} needs a reference, which this row lacks",
-                faults,
-            )
-        elif needs == TOKENS:
-            lacking = [r.tokens is None or r.cut_off is None for r in rows]
-            _note(
-                [p for p, lacks in zip(places, lacking, strict=True) if lacks],
-                f"{name} needs counts of tokens, which this row lacks",
-                faults,
-            )
-        if name == "final_answer":
-            numbers = [r.reference is None or final_number(r.reference) for r in rows]
-            _note(
-                [p for p, n in zip(places, numbers, strict=True) if n is None],
-                f"{name} needs a number in the reference",
-                faults,
-            )
+        for lacks, what in _row_needs(name):
+            lacking = [place for place, row in zip(places, rows, strict=True) if lacks(row)]
+            _note(lacking, f"{name} needs {what}", faults)
+
+
+def _row_needs(name: str) -> list[tuple[Callable[[Scored], bool], str]]:
+    """(whether a row lacks it, what) of each thing that a metric needs of every row."""
+    needs, found = METRICS[name].needs, []
+    if needs == REFERENCE:
+        found.append((_lacks_reference, "a reference, which this row lacks"))
+    if needs == TOKENS:
+        found.append((_lacks_tokens, "counts of tokens, which this row lacks"))
+    if name == "final_answer":
+        found.append((_lacks_number, "a number in the reference"))
+    return found
+
+
+def _lacks_reference(row: Scored) -> bool:
+    return row.reference is None
+
+
+def _lacks_tokens(row: Scored) -> bool:
+    return row.tokens is None or row.cut_off is None
+
+
+def _lacks_number(row: Scored) -> bool:
+    return row.reference is not None and final_number(row.reference) is None
 
 
 def _note(places: Sequence[str], reason: str, faults: Faults) -> None:

@@ -9,6 +9,9 @@ from det_files.evaluation.fitting import find_unmet_needs, fitting_metrics
 from det_files.evaluation.m2_file import GoldSentence, read_m2
 from det_files.evaluation.metrics import score
 from det_files.evaluation.predictions import (
+    ANSWER,
+    REFERENCE,
+    Fields,
     Prediction,
     find_other_rows,
     read_predictions,
@@ -29,10 +32,11 @@ def measure_files(options: argparse.Namespace, faults: Faults) -> tuple[list[str
         ConfigError: these, and all that is wrong with the files.
     """
     files = [path for path in (options.predictions, options.predictions2) if path]
+    fields = Fields(options.answer_field or ANSWER, options.reference_field or REFERENCE)
     read: list[list[Prediction]] = []
     for path in files:
         try:
-            read.append(read_predictions(path, options.limit))
+            read.append(read_predictions(path, options.limit, fields))
         except ConfigError as error:
             faults.extend(error)
     gold = read_gold(options, faults)

@@ -96,7 +96,8 @@ def _measure(
         scored, seconds = _answer(name, trained, asked.rows, options, terminal)
         statistics = score(asked.answer_metrics, scored, asked.gold)
         records = [
-            to_record(row, one, row_scores(statistics, row)) for row, one in enumerate(scored)
+            to_record(place + 1, one, row_scores(statistics, place))
+            for place, one in enumerate(scored)
         ]
     if PERPLEXITY in asked.metrics:
         statistics |= of_texts(_read(name, trained, asked.texts, terminal))
@@ -113,6 +114,7 @@ def _answer(
     """The rows with their answers, in order, and the seconds that these took."""
     prompts, references = make_prompts(trained, rows)
     sampling = Sampling(max_new_tokens=options.max_new_tokens or MAX_NEW_TOKENS)
+    terminal.note(f"{name}: answering {len(rows)} rows")  # the first answers take a while
     counter = Counter(terminal, name, len(rows))
     answers: dict[int, Answer] = {}
     size = options.batch_size or BATCH_SIZE

@@ -22,8 +22,9 @@ def find_output_faults(output: Path | None, faults: Faults) -> None:
     if output is None:
         return
     if output.suffix == ".json":
-        if output.exists():
-            faults.add("--output", f"{output} exists")
+        there = [output] if output.exists() else []
+        for path in there or sorted(output.parent.glob(_file_of(output.stem + ".", "*"))):
+            faults.add("--output", f"{path} exists")
     elif output.exists() and not output.is_dir():
         faults.add("--output", f"{output} is a file: name a directory, or a file *.json")
     elif output.is_dir() and any(output.iterdir()):
@@ -44,13 +45,14 @@ def write_output(
         facts: what was evaluated; stands first.
         options: all that was said.
     """
-    file = output if output.suffix == ".json" else output / RESULTS_FILE
+    is_file = output.suffix == ".json"
+    file = output if is_file else output / RESULTS_FILE
     file.parent.mkdir(parents=True, exist_ok=True)
-    stem = "" if file.name == RESULTS_FILE else f"{file.stem}."
+    lead = f"{output.stem}." if is_file else ""
     answers = {}
     for one in measured:
         if one.records:
-            name = f"{stem}predictions.{Path(one.name).stem}.jsonl".replace("/", "_")
+            name = _file_of(lead, one.name.removesuffix(".jsonl").replace("/", "_"))
             write_records(file.parent / name, one.records)
             answers[one.name] = name
     found = {
@@ -64,6 +66,10 @@ def write_output(
     }
     write_atomically(file, json.dumps(found, indent=2, ensure_ascii=False) + "\n")
     return file
+
+
+def _file_of(lead: str, model: str) -> str:
+    return f"{lead}predictions.{model}.jsonl"
 
 
 def _settings(options: argparse.Namespace) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """Files of answers: those that `det_files.generate` and an evaluation write, and plain lines.
 
 A line of *.jsonl has "answer", and besides it what is known of the row: its number ("row"), its
-"input" or "messages", the reference ("output"), "num_generated_tokens" and "finish_reason". A file
-with any other suffix is text, an answer a line, as scorers of corrections take it.
+"input" or "messages", the reference ("output"), "num_generated_tokens" and "finish_reason". Answer
+and reference may have other names. A file with any other suffix is text, an answer a line, as
+scorers of corrections take it.
 """
 
 from __future__ import annotations
@@ -23,16 +24,32 @@ from det_files.generation.answers import LENGTH
 SUFFIXES = (".jsonl", ".jsonl.zst")
 
 
+ANSWER, REFERENCE = "answer", "output"
+
+
+@dataclass(frozen=True)
+class Fields:
+    """What a file calls the answer and the reference of a row."""
+
+    answer: str = ANSWER
+    reference: str = REFERENCE
+
+
+_OURS = Fields()
+
+
 @dataclass(frozen=True)
 class Prediction:
-    """An answer, its place in the file, and the number of its row, from 0."""
+    """An answer, its place in the file, and the number of its row, from 1."""
 
     row: int
     place: str
     scored: Scored
 
 
-def read_predictions(path: Path, limit: int | None = None) -> list[Prediction]:
+def read_predictions(
+    path: Path, limit: int | None = None, fields: Fields = _OURS
+) -> list[Prediction]:
     """Returns the answers of a file by their rows' numbers; of several to one row, the first.
 
     Raises:
@@ -40,7 +57,8 @@ def read_predictions(path: Path, limit: int | None = None) -> list[Prediction]:
     """
     if not path.is_file():
         raise ConfigError(Fault(str(path), "no such file"))
-    found = _read_json(path) if path.name.lower().endswith(SUFFIXES) else _read_lines(path)
+    is_json = path.name.lower().endswith(SUFFIXES)
+    found = _read_json(path, fields) if is_json else _read_lines(path)
     if not found:
         raise ConfigError(Fault(str(path), "has no answers"))
     return sorted(found, key=lambda prediction: prediction.row)[:limit]
@@ -61,9 +79,9 @@ def find_other_rows(first: Sequence[Prediction], second: Sequence[Prediction]) -
 
 def to_record(row: int, scored: Scored, scores: Mapping[str, float]) -> dict[str, Any]:
     """A line of a file that `read_predictions` reads, with the row's own score by each metric."""
-    record: dict[str, Any] = {"row": row, "input": scored.input, "answer": scored.answer}
+    record: dict[str, Any] = {"row": row, "input": scored.input, ANSWER: scored.answer}
     if scored.reference is not None:
-        record["output"] = scored.reference
+        record[REFERENCE] = scored.reference
     if scored.tokens is not None:
         record["num_generated_tokens"] = scored.tokens
         record["finish_reason"] = LENGTH if scored.cut_off else "stop"
@@ -84,19 +102,19 @@ def _read_lines(path: Path) -> list[Prediction]:
     if lines == [""]:
         return []
     return [
-        Prediction(number, f"{path}, line {number + 1}", Scored("", line))
-        for number, line in enumerate(lines)
+        Prediction(number, f"{path}, line {number}", Scored("", line))
+        for number, line in enumerate(lines, 1)
     ]
 
 
-def _read_json(path: Path) -> list[Prediction]:
-    bad, found, taken = BadRows(str(path)), [], dict[int, str]()
-    for number, record in enumerate(read_records(path)):
+def _read_json(path: Path, fields: Fields) -> list[Prediction]:
+    bad, found, taken = BadRows("--predictions"), [], dict[int, str]()
+    for number, record in enumerate(read_records(path), 1):
         scored, problem = None, record.problem
         if record.values is not None:
             if record.values.get("sequence", 0):
                 continue
-            scored, problem = _scored(record.values)
+            scored, problem = _scored(record.values, fields)
         row = number if record.values is None else record.values.get("row", number)
         if not problem and (not isinstance(row, int) or isinstance(row, bool)):
             problem = f'"row" is {row!r}, expected a whole number'
@@ -111,21 +129,23 @@ def _read_json(path: Path) -> list[Prediction]:
     return found
 
 
-def _scored(values: Mapping[str, Any]) -> tuple[Scored | None, str]:
+def _scored(values: Mapping[str, Any], fields: Fields) -> tuple[Scored | None, str]:
     """(what is to be scored, "") of a line, or (None, what is wrong with it)."""
-    answer = values.get("answer")
+    answer = values.get(fields.answer)
+    if answer is None:
+        return None, f'lacks "{fields.answer}"{did_you_mean(fields.answer, values)}'
     if not isinstance(answer, str):
-        reason = f'lacks "answer"{did_you_mean("answer", values)}' if answer is None else ""
-        return None, reason or f'"answer" is a {type(answer).__name__}, expected a string'
-    asked, reference = values.get("input", ""), values.get("output")
+        return None, f'"{fields.answer}" is a {type(answer).__name__}, expected a string'
+    asked, reference = values.get("input", ""), values.get(fields.reference)
     if "messages" in values:
         row, problem = conversation("messages", values["messages"], complete=False)
         if row is None:
             return None, problem
-        before, reference = split_off_answer(row["messages"])
+        before, last = split_off_answer(row["messages"])
+        reference = last if reference is None else reference
         asked = before[-1]["content"] if before else ""
     if reference is not None and not isinstance(reference, str):
-        return None, f'"output" is a {type(reference).__name__}, expected a string'
+        return None, f'"{fields.reference}" is a {type(reference).__name__}, expected a string'
     tokens, reason = values.get("num_generated_tokens"), values.get("finish_reason")
     cut_off = None if reason is None else reason == LENGTH
     return Scored(str(asked), answer, reference, tokens, cut_off), ""
