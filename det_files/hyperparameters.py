@@ -13,6 +13,8 @@ from typing import Any
 
 from det_files.faults import Faults, did_you_mean
 
+Path = tuple[str, ...]
+
 # type -> (required keys, optional keys), as in Determined's published schemas.
 TYPES: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "const": (frozenset({"val"}), frozenset()),
@@ -176,6 +178,28 @@ def sample(tree: Any, rng: random.Random) -> Any:
         return rng.randint(int(low), int(high))
     drawn = rng.uniform(low, high)
     return float(tree["base"]) ** drawn if kind == "log" else drawn
+
+
+def searched(tree: Mapping[str, Any], path: Path = ()) -> Iterator[tuple[Path, Any]]:
+    """(path, hyperparameter) of everything in the tree that a search varies."""
+    for key, value in tree.items():
+        here = (*path, str(key))
+        if is_hyperparameter(value):
+            if value["type"] != "const":
+                yield here, value
+        elif isinstance(value, Mapping):
+            yield from searched(value, here)
+
+
+def values_of(tree: Mapping[str, Any], drawn: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted name → what `drawn`, a draw of the tree, has for each value that a search varies."""
+    found = {}
+    for path, _ in searched(tree):
+        value: Any = drawn
+        for key in path:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        found[".".join(path)] = value
+    return found
 
 
 def as_constants(drawn: Any) -> Any:

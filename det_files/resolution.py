@@ -53,6 +53,7 @@ from det_files.training_arguments import (
     why_not_writable,
     with_defaults,
 )
+from det_files.trial_lengths import with_ranges
 
 
 def resolve_or_raise(
@@ -114,7 +115,8 @@ def resolve(
         MEASURING, drawn["measuring_arguments"], fields_of(MeasuringArguments), faults
     )
     check_measuring(measuring, facts.searcher, training, faults)
-    _check_metrics(hyperparameters, facts, training, preference, tasks, faults)
+    ranges = with_ranges(training, sections["training_arguments"])
+    _check_metrics(hyperparameters, facts, training, ranges, preference, tasks, faults)
     deepspeed = _deepspeed(raw, drawn, model, training, facts, context, faults)
     check_combinations(model, tuning, training, deepspeed, faults)
     check_kind(facts.kind, data, faults)
@@ -142,6 +144,7 @@ def _check_metrics(
     hyperparameters: Mapping[str, Any],
     facts: RunFacts,
     training: Mapping[str, Any],
+    ranges: Mapping[str, Any],
     preference: PreferenceArguments | None,
     tasks: Tasks,
     faults: Faults,
@@ -153,7 +156,7 @@ def _check_metrics(
         falling = ["eval_perplexity", *(n for n, said in scores.items() if said.better == LOWER)]
         check_best_metric(training, reported_metrics(training, None, scores), falling, faults)
     if facts.searcher and not is_dsat(hyperparameters, facts.searcher):
-        check_searcher(facts.searcher, training, faults, preference, scores)
+        check_searcher(facts.searcher, training, faults, preference, ranges, scores)
         if facts.searcher.get("name") == "grid":
             check_grid("hyperparameters", hyperparameters, faults)
 

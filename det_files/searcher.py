@@ -13,6 +13,7 @@ from det_files.preference.arguments import PreferenceArguments
 from det_files.preference.metrics import grows, validation_metrics
 from det_files.rungs import HALVING, brackets, decision_points
 from det_files.schema import Field, check_value, show
+from det_files.trial_lengths import TIME_METRICS, check_length
 
 _COMMON = {"name", "metric", "smaller_is_better", "source_trial_id", "source_checkpoint_uuid"}
 # Those of evaluation/text_metrics.py.
@@ -36,8 +37,6 @@ SEARCHERS: dict[str, tuple[set[str], set[str]]] = {
         {"max_trials", "num_rungs"},
     ),
 }
-TIME_METRICS = ("batches", "epochs")
-_UNITS = (*TIME_METRICS, "records")  # of a max_length, which 0.37 asks for
 _WHOLE = Field("number", frozenset({"int"}), minimum=1)
 _FIELDS = {
     "max_trials": _WHOLE,
@@ -77,9 +76,13 @@ def check_searcher(
     training: Mapping[str, Any],
     faults: Faults,
     preference: PreferenceArguments | None = None,
+    ranges: Mapping[str, Any] | None = None,
     tasks: Mapping[str, Score] = _NO_TASKS,
 ) -> None:
-    """Notes every fault of the section, alone and against the resolved arguments."""
+    """Notes every fault of the section, alone and against the resolved training arguments.
+
+    `ranges` are those with what is searched as the file has it: every draw must fit.
+    """
     name = searcher.get("name")
     reported = reported_metrics(training, preference, tasks)
     growing = {*_GROWING, *(name for name, said in tasks.items() if said.better == HIGHER)}
@@ -91,12 +94,12 @@ def check_searcher(
         faults.add("searcher.name", f"{expected}, got {show(name)}{hint}")
         # Whatever searches: what is said of metric and length must hold.
         _check_metric(searcher, reported, growing, faults)
-        _check_length(searcher, training, faults)
+        check_length(searcher, ranges or training, faults)
         return
     allowed, required = SEARCHERS[name]
     for key in searcher:
         if key not in allowed:
-            faults.unknown("searcher", str(key), allowed)
+            _note_unknown(str(key), str(name), faults)
         elif key in _FIELDS and searcher[key] is not None:
             check_value(f"searcher.{key}", searcher[key], _FIELDS[key], faults)
     for key in sorted(required | {"metric"}):
@@ -108,7 +111,16 @@ def check_searcher(
             reason = f"{searcher['metric']} is reported once, at a trial's end: say random or grid"
             faults.add("searcher.name", reason)
     _check_metric(searcher, reported, growing, faults)
-    _check_length(searcher, training, faults)
+    check_length(searcher, ranges or training, faults)
+
+
+def _note_unknown(key: str, name: str, faults: Faults) -> None:
+    """Notes a key that this searcher has not; one of another's is no slip of the pen."""
+    owners = [other for other, (allowed, _) in SEARCHERS.items() if key in allowed]
+    if owners:
+        faults.add(f"searcher.{key}", f"belongs to {' and '.join(owners)}; {name} has no such key")
+    else:
+        faults.unknown("searcher", key, SEARCHERS[name][0])
 
 
 def describe_rungs(searcher: Mapping[str, Any]) -> str:
@@ -157,44 +169,3 @@ def _check_metric(
         # Determined's default is true: the worst trial, or checkpoint, would be the best.
         reason = f"{metric} grows as the model gets better: say smaller_is_better: false"
         faults.add("searcher.smaller_is_better", reason)
-
-
-def _is_length(length: Any) -> bool:
-    if not isinstance(length, Mapping) or len(length) != 1:
-        return False
-    ((unit, number),) = length.items()
-    return unit in _UNITS and type(number) is int and number > 0
-
-
-def _check_length(searcher: Mapping[str, Any], training: Mapping[str, Any], faults: Faults) -> None:
-    max_steps, epochs = training.get("max_steps", -1), training.get("num_train_epochs", 3.0)
-    if not all(isinstance(number, int | float) for number in (max_steps, epochs)):
-        return  # noted already
-    length = searcher.get("max_length")
-    if isinstance(length, int):
-        length = {"batches": length}
-    if length is not None and not _is_length(length):
-        expected = f"expected a whole number, or one under {', '.join(_UNITS)}"
-        faults.add("searcher.max_length", f"{expected}; got {show(length)}")
-    if isinstance(length, Mapping):
-        if length.get("batches") is not None and length["batches"] != max_steps:
-            said = max_steps if max_steps > 0 else "not set"
-            faults.add(
-                "searcher.max_length.batches",
-                f"{length['batches']} disagrees with training_arguments.max_steps ({said})",
-            )
-        if length.get("epochs") is not None and (max_steps > 0 or length["epochs"] != epochs):
-            faults.add(
-                "searcher.max_length.epochs",
-                f"{length['epochs']} disagrees with the training arguments "
-                f"(max_steps {max_steps}, num_train_epochs {epochs:g})",
-            )
-    limit, unit = searcher.get("max_time"), searcher.get("time_metric")
-    if isinstance(limit, int) and unit == "batches" and 0 < max_steps < limit:
-        faults.add("searcher.max_time", f"{limit} batches are never reached: max_steps {max_steps}")
-    if isinstance(limit, int) and unit == "epochs" and max_steps <= 0 and epochs < limit:
-        faults.add("searcher.max_time", f"{limit} epochs are never reached: {epochs:g} are trained")
-    if unit == "epochs" and max_steps > 0 and isinstance(limit, int):
-        # A trial that ends before its last rung is neither stopped nor replaced.
-        reason = f"max_steps ({max_steps}) ends trials, perhaps before {limit} epochs: say batches"
-        faults.add("searcher.time_metric", reason)

@@ -19,6 +19,7 @@ from det_files.experiment import Experiment, read_experiment
 from det_files.faults import EXIT_CONFIGURATION, ConfigError, Faults, exit_on_config_error
 from det_files.resolution import resolve
 from det_files.searcher import describe_rungs
+from det_files.trial_lengths import warn_of_warmup, with_ranges
 
 MEBIBYTE = 1024 * 1024
 CONTEXT_LIMIT_BYTES = 95 * MEBIBYTE  # Determined's limit on the decoded files of a context
@@ -67,7 +68,11 @@ def find_faults(
         faults,
         experiment.warnings,
     )
-    if args is not None and args.training["oom_backoff"] and experiment.max_restarts == 0:
+    if args is None:
+        return None
+    given = experiment.hyperparameters.get("training_arguments") or {}
+    warn_of_warmup(experiment.searcher, with_ranges(args.training, given), experiment.warnings)
+    if args.training["oom_backoff"] and experiment.max_restarts == 0:
         where = "hyperparameters.training_arguments.oom_backoff"
         reason = "a cluster starts no trial again with max_restarts: 0, and none backs off there"
         experiment.warnings.append(f"{where}: {reason}")

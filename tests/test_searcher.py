@@ -49,7 +49,10 @@ def test_sections_that_are_right(searcher: dict[str, Any]) -> None:
         (SINGLE | {"name": "adaptive_ashe"}, "searcher.name: expected one of single, random, grid, "
          'adaptive_asha, async_halving, got "adaptive_ashe"; did you mean "adaptive_asha"?'),
         (SINGLE | {"metrik": 1}, 'searcher.metrik: unknown key; did you mean "metric"?'),
-        (SINGLE | {"max_trials": 3}, "searcher.max_trials: unknown key"),
+        (SINGLE | {"max_trials": 3}, "searcher.max_trials: belongs to random and adaptive_asha and "
+         "async_halving; single has no such key"),
+        (ASHA | {"num_rungs": 3}, "searcher.num_rungs: belongs to async_halving; adaptive_asha has "
+         "no such key"),
         ({"name": "single"}, "searcher.metric: missing; single needs it"),
         (ASHA | {"max_trials": None}, "searcher.max_trials: missing; adaptive_asha needs it"),
         (ASHA | {"max_trials": 0}, "searcher.max_trials: expected >= 1, got 0"),

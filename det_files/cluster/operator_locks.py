@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -30,9 +30,24 @@ def release_abandoned_locks() -> None:
     lock seconds old. Locks that a process here holds are left to DeepSpeed, which waits for them.
     To be called by one rank of a host, before an operator is asked for.
     """
-    for lock in _locks():
+    for lock in _locks(os.environ):
         with suppress(OSError):  # released, or another user's
             _release(lock)
+
+
+def first_builds(environment: Mapping[str, str]) -> list[str]:
+    """Names of the operators that processes of this host are building for the first time.
+
+    An operator that has been built is locked for a second, to see that it is up to date.
+
+    Args:
+        environment: of those processes, which says where their operators lie.
+    """
+    return sorted(
+        lock.parent.name
+        for lock in _locks(environment)
+        if not any(lock.parent.glob("*.so")) and _is_held(lock)
+    )
 
 
 def _release(lock: Path) -> None:
@@ -60,11 +75,11 @@ def _release(lock: Path) -> None:
         time.sleep(_LOOK_EVERY_S)
 
 
-def _locks() -> Iterator[Path]:
-    from torch.utils.cpp_extension import get_default_build_root
-
-    named = os.environ.get("TORCH_EXTENSIONS_DIR")
-    root = Path(named or get_default_build_root())
+def _locks(environment: Mapping[str, str]) -> Iterator[Path]:
+    named = environment.get("TORCH_EXTENSIONS_DIR")
+    # The default is that of torch.utils.cpp_extension.get_default_build_root.
+    cache = environment.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    root = Path(named or Path(cache, "torch_extensions"))
     yield from root.glob("*/lock" if named else "*/*/lock")
 
 

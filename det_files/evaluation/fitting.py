@@ -76,7 +76,8 @@ def find_unmet_needs(
 
 def _row_needs(name: str) -> list[tuple[Callable[[Scored], bool], str]]:
     """(whether a row lacks it, what) of each thing that a metric needs of every row."""
-    needs, found = METRICS[name].needs, []
+    needs = METRICS[name].needs
+    found: list[tuple[Callable[[Scored], bool], str]] = []
     if needs == REFERENCE:
         found.append((_lacks_reference, "a reference, which this row lacks"))
     if needs == TOKENS:

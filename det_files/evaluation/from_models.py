@@ -11,7 +11,7 @@ from det_files.data.templates import NotRendered
 from det_files.evaluation.arguments import BATCH_SIZE, MAX_NEW_TOKENS, model_names
 from det_files.evaluation.asking import PERPLEXITY, Asked, read_asked
 from det_files.evaluation.metrics import Scored, Statistics, of_texts, score
-from det_files.evaluation.perplexity import TextLosses, score_texts
+from det_files.evaluation.perplexity import DocumentLoss, TextLosses, score_texts
 from det_files.evaluation.predictions import to_record
 from det_files.evaluation.progress import Counter
 from det_files.evaluation.questions import AskedRow
@@ -165,7 +165,7 @@ def make_prompts(
 
 def _read(name: str, trained: TrainedModel, texts: Sequence[str], terminal: Terminal) -> TextLosses:
     counter = Counter(terminal, name, len(texts), "texts")
-    documents = []
+    documents: list[DocumentLoss] = []
     for start in range(0, len(texts), _TEXTS):
         part = texts[start : start + _TEXTS]
         documents += score_texts(trained.model, trained.tokenizer, part).documents

@@ -11,6 +11,7 @@ keeper.py         the process that lets no rank outlive the run, and writes log.
 rank_logs.py      the ranks' output as whole lines with a prefix
 process_tree.py   finding and killing what a process started, wherever it moved
 progress.py       the one progress line; what the terminal shows
+operator_builds.py  DeepSpeed's operators, built while a trial starts
 failure.py        what a failed trial's log says
 report.py         report.html
 pictures.py       the report's pictures

@@ -3,10 +3,12 @@
 import re
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from det_files.local.metrics import TRAINING, Row, RowTail
+from det_files.local.operator_builds import OperatorBuilds
 from det_files.local.rank_logs import split_prefix
 from det_files.local.terminal import Terminal
 
@@ -157,12 +159,22 @@ class TrialMonitor:
         metrics = directory / "metrics.jsonl"
         self._rows = RowTail(metrics, metrics.stat().st_size if metrics.exists() else 0)
         self._warnings = set() if warnings is None else warnings
+        self._builds: OperatorBuilds | None = None
         self._started = time.time()
         self._shown_at = 0.0
         self._unshown = False
 
-    def began(self, where: str) -> None:
-        """Says what the attempt runs on and where it begins."""
+    @property
+    def waits_for(self) -> str:
+        """What keeps the attempt from training: "building cpu_adam", "starting"; then empty."""
+        if self.progress.steps:
+            return ""
+        building = ", ".join(self._builds.under_way) if self._builds else ""
+        return f"building {building}" if building else "starting"
+
+    def began(self, where: str, environment: Mapping[str, str]) -> None:
+        """Says what the attempt runs on and where it begins; its processes' environment is told."""
+        self._builds = OperatorBuilds(environment)
         if self._quiet:
             return
         log = self._terminal.path(self._log)
@@ -171,6 +183,12 @@ class TrialMonitor:
     def poll(self) -> None:
         """Shows what is new."""
         self._show_warnings()
+        if self._builds and not self.progress.steps:
+            for operator in self._builds.poll():
+                self._terminal.note(
+                    f"trial {self._number}: DeepSpeed's operator {operator} is being built, which "
+                    "takes some minutes, once"
+                )
         for row in self._rows.poll():
             if row.group == TRAINING:
                 self.progress.update(row)
@@ -195,8 +213,8 @@ class TrialMonitor:
             if now - self._shown_at < REDRAW_INTERVAL_S:
                 return
             line = self.progress.line(self._number, now)
-            if self.progress.steps == 0:
-                line = f"trial {self._number}  starting  {duration(now - self._started)}"
+            if self.waits_for:
+                line = f"trial {self._number}  {self.waits_for}  {duration(now - self._started)}"
             self._terminal.progress(line)
         elif self._unshown and now - self._shown_at >= PLAIN_INTERVAL_S:
             self._terminal.progress(self.progress.line(self._number, now))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from optuna.distributions import (
@@ -20,9 +20,8 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from det_files.hyperparameters import is_hyperparameter
+from det_files.hyperparameters import Path, is_hyperparameter, searched
 
-Path = tuple[str, ...]
 Value = None | bool | int | float | str
 
 
@@ -32,7 +31,7 @@ class SearchSpace:
     def __init__(self, hyperparameters: Mapping[str, Any]):
         self._tree = hyperparameters
         self._searched = {
-            ".".join(path): parameter for path, parameter in _searched(hyperparameters)
+            ".".join(path): parameter for path, parameter in searched(hyperparameters)
         }
 
     @property
@@ -66,16 +65,6 @@ class SearchSpace:
         return [
             dict(zip(self._searched, point, strict=True)) for point in itertools.product(*points)
         ]
-
-
-def _searched(tree: Mapping[str, Any], path: Path = ()) -> Iterator[tuple[Path, Mapping]]:
-    for key, value in tree.items():
-        here = (*path, str(key))
-        if is_hyperparameter(value):
-            if value["type"] != "const":
-                yield here, value
-        elif isinstance(value, Mapping):
-            yield from _searched(value, here)
 
 
 def _fill(tree: Mapping[str, Any], path: Path, params: Mapping[str, Any]) -> dict[str, Any]:

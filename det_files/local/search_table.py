@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from det_files.autotune.metrics import MEASURED
 from det_files.local.progress import duration
 from det_files.local.search_rows import QUEUED, TrialRow, best_first, searched_names
 from det_files.local.short_text import abbreviated, short_names, short_value
@@ -97,7 +98,9 @@ def event_line(row: TrialRow, metric: str, unit: str = "batches") -> str:
     if row.state == QUEUED:
         return f"{trial} queued: {_settings(row.params)}"
     if row.runs:
-        begins = f"continues from step {row.steps}" if row.steps else "started"
+        # What is measured is not resumed (training.py).
+        resumed = "starts anew" if metric in MEASURED else f"continues from step {row.steps}"
+        begins = resumed if row.steps else "started"
         bracket = "" if row.bracket is None else f" (bracket {row.bracket})"
         return f"{trial} {begins}{bracket}: {_settings(row.params)}"
     standing = row.state.lower() if row.state != State.ERROR else "failed"

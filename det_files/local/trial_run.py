@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from det_files.autotune.metrics import is_measured
 from det_files.local import failure
 from det_files.local.process_group import (
     ProcessGroup,
@@ -151,7 +152,7 @@ class TrialRun:
         )
         with open(log, "a", encoding="utf-8") as file:
             file.write(f"[runner] {now()} {resources}, {self._from_where()}\n")
-        self._followed().began(f"{resources}, {self._from_where()}")
+        self._followed().began(f"{resources}, {self._from_where()}", env)
         self._group = ProcessGroup(command, directory, env, self._run.lock_fd)
 
     def _followed(self) -> TrialMonitor:
@@ -211,9 +212,11 @@ class TrialRun:
         self._asked = True
         # Not a signal: torchrun would kill its ranks 30 s later, in the midst of a save.
         (self.trial.directory / STOP_FILE).touch()
+        waits_for = self._followed().waits_for
+        when = f"it has started (it is {waits_for}) and " if waits_for else ""
         self._terminal.note(
-            f"trial {self.trial.number}: stopping once a checkpoint is saved. Once more stops "
-            f"at once; it would then resume {self._from_where()}."
+            f"trial {self.trial.number}: stopping once {when}a checkpoint is saved. Once more "
+            f"stops at once; it would then resume {self._from_where()}."
         )
 
     def _show_failure(self, code: int) -> None:
@@ -236,4 +239,6 @@ class TrialRun:
 
     def _from_where(self) -> str:
         checkpoint = latest_checkpoint(self.trial.directory)
+        if checkpoint and is_measured(self._experiment.searcher):  # see training.py
+            return "from the start (a measurement is not resumed)"
         return f"from step {checkpoint.steps_completed}" if checkpoint else "from the start"

@@ -11,41 +11,54 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from det_files.args import RunArgs
 from det_files.faults import ConfigError, Faults, exit_on_config_error
+from det_files.hyperparameters import values_of
 from det_files.memory.fitting import fitting, show_fitting
-from det_files.memory.table import estimate_dict, parse_bytes, show_estimate
+from det_files.memory.light_imports import import_lightly
+from det_files.memory.table import estimate_dict, parse_bytes, show_draw, show_estimate
+from det_files.old_names import modernise
 from det_files.validate import check_experiment, load_whole
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, lightly: bool = False) -> int:
+    """Prints the estimate and returns 0; `lightly` is for a process of its own alone.
+
+    Raises:
+        ConfigError: with the faults of the command line and of the experiment.
+    """
     options = _parser().parse_args(argv)
-    args, memory = _read(options)
+    args, memory, draw = _read(options)
+    if lightly:
+        import_lightly()
     from det_files.memory.estimate import estimate_run, read_shape
 
     shape = read_shape(args, options.device)
     estimate = estimate_run(shape, args)
     found = fitting(shape, args, memory) if memory else None
     if options.json:
-        print(json.dumps(estimate_dict(estimate, shape) | {"fitting": found}, indent=1))
+        more = {"fitting": found, "draw": draw}
+        print(json.dumps(estimate_dict(estimate, shape) | more, indent=1))
     else:
         print(show_estimate(estimate, shape))
+        if draw:
+            print(show_draw(draw))
         if found:
             print(show_fitting(found))
     return 0
 
 
-def _read(options: argparse.Namespace) -> tuple[RunArgs, int | None]:
-    """The run's arguments, and the bytes of one device where they are told.
+def _read(options: argparse.Namespace) -> tuple[RunArgs, int | None, dict[str, Any]]:
+    """The run's arguments, the bytes of one device where they are told, and what was drawn.
 
     Raises:
         ConfigError: with the faults of the command line and of the experiment.
     """
-    faults, args, memory = Faults(), None, None
+    faults, args, memory, draw = Faults(), None, None, {}
     try:
         memory = options.gpu_memory and parse_bytes(options.gpu_memory, "--gpu-memory")
     except ConfigError as error:
@@ -53,11 +66,13 @@ def _read(options: argparse.Namespace) -> tuple[RunArgs, int | None]:
     try:
         experiment = load_whole(options.experiment, options.set)
         args = check_experiment(experiment, options.slots)
+        searched = modernise(experiment.hyperparameters, [])
+        draw = values_of(searched, args.hyperparameters)
     except ConfigError as error:
         faults.extend(error)
     faults.raise_if_any(str(options.experiment))
     assert args is not None
-    return args, memory
+    return args, memory, draw
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -75,15 +90,5 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _leave_out(*packages: str) -> None:
-    """Lets imports of these fail in this process, as where they are not installed.
-
-    peft and transformers import them if they can, for a second or more; nothing here computes.
-    """
-    for name in packages:
-        sys.modules.setdefault(name, None)  # type: ignore[arg-type]
-
-
 if __name__ == "__main__":
-    _leave_out("bitsandbytes", "torchao")
-    exit_on_config_error(main)
+    exit_on_config_error(lambda: main(lightly=True))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from det_files.faults import ConfigError, Fault
 from det_files.memory.estimate import PARTS, Estimate
 from det_files.memory.shape import ModelShape
 
-_UNITS = {"": 1, "B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
+_UNITS = {"B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 _UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+_LEAST = 2**20  # of a device's memory: less is a unit mistaken
 _MEANINGS = {
     "weights": "all that the model is, trained and frozen",
     "gradients": "as they are at that moment",
@@ -23,16 +25,23 @@ _MEANINGS = {
 
 
 def parse_bytes(text: str, where: str) -> int:
-    """Bytes of `80GiB`, `40GB` or a plain number.
+    """Bytes of a device's memory, written as `80GiB` or `40GB`.
 
     Raises:
-        ConfigError: it is none of these, or not above 0.
+        ConfigError: it is no such size, has no unit, or is below 1 MiB.
     """
+    expected = "expected a size such as 80GiB or 40GB"
     match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([A-Za-z]*)\s*", text)
+    if match and not match[2]:
+        written = f"{match[1]}GiB or {match[1]}GB"
+        raise ConfigError(Fault(where, f"{expected}, got {text!r}: write its unit, {written}"))
     unit = match and match[2].upper()
-    if not match or unit not in _UNITS or float(match[1]) <= 0:
-        raise ConfigError(Fault(where, f"expected a size such as 80GiB or 40GB, got {text!r}"))
-    return round(float(match[1]) * _UNITS[str(unit)])
+    if not match or unit not in _UNITS:
+        raise ConfigError(Fault(where, f"{expected}, got {text!r}"))
+    size = round(float(match[1]) * _UNITS[str(unit)])
+    if size < _LEAST:
+        raise ConfigError(Fault(where, f"{expected}, got {text!r}, which is less than 1 MiB"))
+    return size
 
 
 def show_bytes(size: float) -> str:
@@ -68,6 +77,16 @@ def show_estimate(estimate: Estimate, shape: ModelShape) -> str:
         *(f"note: {note}" for note in estimate.notes),
     ]
     return "\n".join(lines)
+
+
+def show_draw(draw: Mapping[str, Any]) -> str:
+    """The line that says which of a search's values are counted, by their dotted names."""
+    values = ", ".join(f"{name} {_short(value)}" for name, value in draw.items())
+    return f"of the search one draw is counted: {values} (others: --set)"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 _PEAKS = {

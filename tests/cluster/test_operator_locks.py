@@ -5,9 +5,10 @@ import time
 from pathlib import Path
 
 import pytest
+from torch.utils.cpp_extension import get_default_build_root
 from torch.utils.file_baton import FileBaton
 
-from det_files.cluster.operator_locks import release_abandoned_locks
+from det_files.cluster.operator_locks import first_builds, release_abandoned_locks
 
 
 @pytest.fixture
@@ -82,9 +83,26 @@ def test_locks_lie_below_torchs_own_directory_by_default(
 ) -> None:
     monkeypatch.delenv("TORCH_EXTENSIONS_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    lock = tmp_path / "torch_extensions" / "py311_cpu" / "cpu_adam" / "lock"
+    lock = Path(get_default_build_root()) / "py311_cpu" / "cpu_adam" / "lock"
+    assert tmp_path in lock.parents
     lock.parent.mkdir(parents=True)
     lock.touch()
     age(lock, 3600)
     release_abandoned_locks()
     assert not lock.exists()
+
+
+def test_a_first_build_is_told_from_a_look_and_from_a_lock_that_was_left(
+    lock: Path, tmp_path: Path
+) -> None:
+    environment = {"TORCH_EXTENSIONS_DIR": str(tmp_path)}
+    lock.touch()
+    assert first_builds(environment) == []  # nobody is at it
+    lock.unlink()
+    baton = FileBaton(str(lock))
+    assert baton.try_acquire()
+    assert first_builds(environment) == ["cpu_adam"]
+    assert first_builds({"XDG_CACHE_HOME": str(tmp_path / "other")}) == []
+    (lock.parent / "cpu_adam.so").touch()
+    assert first_builds(environment) == []  # built: torch looks whether it is up to date
+    baton.release()

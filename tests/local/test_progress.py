@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from torch.utils.file_baton import FileBaton
 
 from det_files.local.metrics import Row
 from det_files.local.progress import (
@@ -162,3 +163,27 @@ def test_a_quiet_monitor_gathers_and_shows_warnings_only(tmp_path: Path) -> None
         assert monitor.progress.steps == 4
         assert [row.number("eval_loss") for row in monitor.progress.validations] == [2.0]
     assert trial.shown.getvalue() == "trial 1  WARNING: slow\n"  # trial 2's is no news
+
+
+def test_a_build_is_told_once_while_a_trial_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("det_files.local.operator_builds.LOOK_EVERY_S", 0.0)
+    trial, operators = Trial(tmp_path), tmp_path / "operators"
+    (operators / "cpu_adam").mkdir(parents=True)
+    baton = FileBaton(str(operators / "cpu_adam" / "lock"))
+    monitor = trial.monitor()
+    assert monitor.waits_for == "starting"
+    monitor.began("1 slot", {"TORCH_EXTENSIONS_DIR": str(operators)})
+    assert baton.try_acquire()
+    for _ in range(3):
+        monitor.poll()
+    said = "trial 1: DeepSpeed's operator cpu_adam is being built, which takes some minutes, once"
+    assert trial.shown.getvalue().splitlines()[1:] == [said]
+    assert monitor.waits_for == "building cpu_adam"
+    baton.release()
+    monitor.poll()
+    assert monitor.waits_for == "starting"
+    trial.report("training", 2, loss=1.0)
+    monitor.poll()
+    assert monitor.waits_for == ""

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from torch.utils.file_baton import FileBaton
 
 from det_files.local.metrics import read_rows
 from det_files.local.run_directory import RunDirectory, whole_checkpoints
@@ -182,6 +183,47 @@ def test_a_second_signal_stops_at_once_and_leaves_nothing_behind(context: Contex
     assert code == 0, err
     assert summary_of(context)["trials"][0]["state"] == "COMPLETED"
     assert not (context.trial / "stop").exists()
+
+
+def test_a_stop_during_a_build_says_what_is_waited_for(
+    context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operators = tmp_path / "operators"
+    (operators / "cpu_adam").mkdir(parents=True)
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(operators))
+    baton = FileBaton(str(operators / "cpu_adam" / "lock"))
+    assert baton.try_acquire()
+    context.write_experiment(step_s=4)
+    runner = context.start()
+    assert runner.stderr is not None
+    seen = [next(line for line in runner.stderr if "is being built" in line)]
+    runner.send_signal(signal.SIGINT)
+    code, _, err = context.finish(runner)
+    assert code == 0, err
+    waited = "stopping once it has started (it is building cpu_adam) and a checkpoint is saved."
+    assert waited in err
+    assert not any("is being built" in line for line in err.splitlines()), seen
+    baton.release()
+
+
+def test_a_measurement_that_was_stopped_is_announced_from_the_start(context: Context) -> None:
+    context.write_experiment(steps=400)
+    path = context.path / "tiny.yaml"
+    path.write_text(path.read_text().replace("metric: eval_loss", "metric: throughput"))
+    runner = context.start()
+    wait_for(lambda: context.steps() >= 5)
+    runner.send_signal(signal.SIGINT)
+    code, _, err = context.finish(runner)
+    assert code == 0, err
+    assert whole_checkpoints(context.trial)
+    runner = context.start("--resume", "runs/tiny/1")
+    before = context.steps()
+    wait_for(lambda: context.steps() > before)
+    runner.send_signal(signal.SIGINT)
+    _, _, err = context.finish(runner)
+    assert "from the start (a measurement is not resumed); log: " in err
+    assert "it would then resume from the start (a measurement is not resumed)." in err
+    assert "from step" not in err
 
 
 def test_ctrl_c_on_a_terminal_stops_and_the_progress_is_one_line(context: Context) -> None:

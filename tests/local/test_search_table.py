@@ -136,6 +136,7 @@ def test_events() -> None:
     assert event_line(row, "m") == "trial 7 started: learning_rate 3.2e-4, r 16"
     again = replace(row, steps=6, bracket=1)
     assert event_line(again, "m").startswith("trial 7 continues from step 6 (bracket 1): ")
+    assert event_line(again, "throughput").startswith("trial 7 starts anew (bracket 1): ")
     ended = replace(again, state="COMPLETED", steps=25, wall_s=65.0, metric=1.5, best=1.25)
     assert event_line(ended, "m") == "trial 7 completed: 25 steps in 1m05s, m 1.5000 (best 1.2500)"
     stopped = replace(ended, stopped_at=25, best=1.5)

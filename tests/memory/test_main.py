@@ -104,16 +104,55 @@ def test_the_command_ends_with_2_where_there_is_no_configuration(tmp_path: Path)
 
 @pytest.mark.parametrize(
     ("text", "size"),
-    [("80GiB", 80 * 2**30), ("40 GB", 40 * 10**9), ("1.5gib", 3 * 2**29), ("123", 123)],
+    [("80GiB", 80 * 2**30), ("40 GB", 40 * 10**9), ("1.5gib", 3 * 2**29), ("1MiB", 2**20)],
 )
 def test_sizes_have_units(text: str, size: int) -> None:
     assert parse_bytes(text, "--gpu-memory") == size
 
 
-@pytest.mark.parametrize("text", ["", "GiB", "-1GB", "0GB", "80 gigs"])
+@pytest.mark.parametrize("text", ["", "GiB", "-1GB", "0GB", "80 gigs", "1000KB"])
 def test_other_sizes_are_faults(text: str) -> None:
     with pytest.raises(ConfigError, match="--gpu-memory"):
         parse_bytes(text, "--gpu-memory")
+
+
+@pytest.mark.parametrize("text", ["40", "80e9", "85899345920"])
+def test_a_number_alone_is_no_size(text: str) -> None:
+    with pytest.raises(ConfigError, match="expected a size such as 80GiB or 40GB, got"):
+        parse_bytes(text, "--gpu-memory")
+
+
+def test_the_unit_that_is_missing_is_asked_for() -> None:
+    with pytest.raises(ConfigError, match=r"--gpu-memory: .* write its unit, 40GiB or 40GB"):
+        parse_bytes("40", "--gpu-memory")
+
+
+def test_the_draw_of_a_search_is_told(
+    tmp_path: Path, experiment: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes = {
+        "searcher": {"name": "random", "max_trials": 4},
+        "hyperparameters": {
+            "tuning_arguments": {"r": {"type": "categorical", "vals": [4]}},
+            "training_arguments": {"warmup_steps": {"type": "int", "minval": 1, "maxval": 3}},
+        },
+    }
+    path = write(tmp_path, tmp_path / "model", changes)
+    assert main([str(path), "--json"]) == 0
+    draw = json.loads(capsys.readouterr().out)["draw"]
+    assert list(draw) == ["tuning_arguments.r", "training_arguments.warmup_steps"]
+    assert draw["tuning_arguments.r"] == 4
+    assert main([str(path)]) == 0
+    warmup = draw["training_arguments.warmup_steps"]
+    words = f"tuning_arguments.r 4, training_arguments.warmup_steps {warmup} (others: --set)"
+    assert f"of the search one draw is counted: {words}" in capsys.readouterr().out
+
+
+def test_without_a_search_no_draw_is_spoken_of(
+    experiment: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(experiment)]) == 0
+    assert "of the search" not in capsys.readouterr().out
 
 
 def test_bytes_are_shown_in_their_largest_unit() -> None:
