@@ -18,6 +18,7 @@ from det_files.autotune.metrics import MeasuringArguments
 from det_files.data.arguments import DataArguments
 from det_files.deepspeed_config import merge, zero_stage
 from det_files.entrypoint import KINDS
+from det_files.evaluation.tasks import Tasks
 from det_files.experiment import Experiment, apply_override, load_experiment
 from det_files.faults import ConfigError, Faults
 from det_files.hyperparameters import as_constants
@@ -59,6 +60,7 @@ class RunArgs:
     hyperparameters: dict[str, Any]
     preference: PreferenceArguments | None = None  # of run_preference alone
     measuring: MeasuringArguments = field(default_factory=MeasuringArguments)
+    tasks: Tasks = field(default_factory=dict)
 
     @property
     def stage(self) -> int:
@@ -140,6 +142,8 @@ class RunArgs:
         """Plain mappings of everything, as it is written beside every checkpoint."""
         preference = self.preference
         own = {"preference_arguments": dataclasses.asdict(preference)} if preference else {}
+        if self.tasks:
+            own["eval_tasks"] = {name: dataclasses.asdict(t) for name, t in self.tasks.items()}
         return own | {
             "name": self.facts.name,
             "slots": self.facts.slots,

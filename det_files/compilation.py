@@ -7,8 +7,8 @@ over, so that one of them is compiled and the others use it. Lengths are symbols
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from torch import nn
@@ -43,6 +43,23 @@ def compile_layers(model: nn.Module) -> None:
 def is_compiled(model: nn.Module) -> bool:
     """True where a part of the model is compiled in place."""
     return any(getattr(part, "_compiled_call_impl", None) is not None for part in model.modules())
+
+
+@contextmanager
+def uncompiled(model: nn.Module) -> Iterator[None]:
+    """Has the parts that `compile_layers` compiled run as they were written, in the block alone."""
+    compiled = {
+        part: part._compiled_call_impl
+        for part in model.modules()
+        if getattr(part, "_compiled_call_impl", None) is not None
+    }
+    for part in compiled:
+        part._compiled_call_impl = None
+    try:
+        yield
+    finally:
+        for part, call in compiled.items():
+            part._compiled_call_impl = call
 
 
 class CompileClock:

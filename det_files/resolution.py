@@ -13,6 +13,7 @@ from det_files.args import RunArgs, RunFacts
 from det_files.autotune.dsat_names import MODE_KEY, is_dsat
 from det_files.autotune.metrics import SECTION as MEASURING
 from det_files.autotune.metrics import MeasuringArguments, check_measuring
+from det_files.best_metric import check_best_metric
 from det_files.combinations import (
     check_combinations,
     check_kind,
@@ -30,6 +31,8 @@ from det_files.deepspeed_config import (
 )
 from det_files.deepspeed_optimizer import check_optimizer, check_scheduler
 from det_files.entrypoint import flags_to_hyperparameters
+from det_files.evaluation.metrics import LOWER
+from det_files.evaluation.tasks import Tasks, check_tasks, task_scores
 from det_files.faults import ConfigError, Faults
 from det_files.hyperparameters import (
     check_grid,
@@ -39,12 +42,10 @@ from det_files.hyperparameters import (
 )
 from det_files.models import ModelArguments
 from det_files.old_names import modernise
-from det_files.preference.arguments import (
-    METHODS,
-)
+from det_files.preference.arguments import METHODS, PreferenceArguments
 from det_files.preference.combinations import check_preference
 from det_files.schema import check_mapping, fields_of, show
-from det_files.searcher import check_searcher
+from det_files.searcher import check_searcher, reported_metrics
 from det_files.sections import TOP_LEVEL, read_section, read_sections
 from det_files.training_arguments import SECTION as TRAINING
 from det_files.training_arguments import (
@@ -98,7 +99,7 @@ def resolve(
     read_sections(sections, facts.kind, faults)
     rng = random.Random(facts.seed or 0)
     drawn = sample(sections | {"deepspeed_config": raw.get("deepspeed_config")}, rng)
-    model, data, tuning, given, preference = read_sections(drawn, facts.kind, Faults())
+    model, data, tuning, given, preference, tasks = read_sections(drawn, facts.kind, Faults())
     given |= _overwritten_batch(drawn["overwrite_deepspeed_args"], given, warnings)
     if preference is not None:
         given.setdefault("learning_rate", METHODS[preference.method].learning_rate)
@@ -114,11 +115,8 @@ def resolve(
         MEASURING, drawn["measuring_arguments"], fields_of(MeasuringArguments), faults
     )
     check_measuring(measuring, facts.searcher, training, faults)
-    if facts.searcher and not is_dsat(hyperparameters, facts.searcher):
-        ranges = with_ranges(training, sections["training_arguments"])
-        check_searcher(facts.searcher, training, faults, preference, ranges)
-        if facts.searcher.get("name") == "grid":
-            check_grid("hyperparameters", hyperparameters, faults)
+    ranges = with_ranges(training, sections["training_arguments"])
+    _check_metrics(hyperparameters, facts, training, ranges, preference, tasks, faults)
     deepspeed = _deepspeed(raw, drawn, model, training, facts, context, faults)
     check_combinations(model, tuning, training, deepspeed, faults)
     check_kind(facts.kind, data, faults)
@@ -138,7 +136,29 @@ def resolve(
         drawn,
         preference,
         MeasuringArguments(**measuring),
+        tasks,
     )
+
+
+def _check_metrics(
+    hyperparameters: Mapping[str, Any],
+    facts: RunFacts,
+    training: Mapping[str, Any],
+    ranges: Mapping[str, Any],
+    preference: PreferenceArguments | None,
+    tasks: Tasks,
+    faults: Faults,
+) -> None:
+    """Notes what validations would score for nothing, and metrics gone by that they do not have."""
+    check_tasks(tasks, training, faults)
+    scores = task_scores(tasks)
+    if preference is None:  # TRL's trainers report more than is known here
+        falling = ["eval_perplexity", *(n for n, said in scores.items() if said.better == LOWER)]
+        check_best_metric(training, reported_metrics(training, None, scores), falling, faults)
+    if facts.searcher and not is_dsat(hyperparameters, facts.searcher):
+        check_searcher(facts.searcher, training, faults, preference, ranges, scores)
+        if facts.searcher.get("name") == "grid":
+            check_grid("hyperparameters", hyperparameters, faults)
 
 
 def _overwritten_batch(

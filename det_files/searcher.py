@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from det_files.autotune.metrics import MEASURED, THROUGHPUT, is_measured
+from det_files.evaluation.metrics import HIGHER, Score
 from det_files.faults import Faults, did_you_mean
 from det_files.preference.arguments import PreferenceArguments
 from det_files.preference.metrics import grows, validation_metrics
@@ -18,6 +20,7 @@ _COMMON = {"name", "metric", "smaller_is_better", "source_trial_id", "source_che
 _GENERATED = tuple(
     f"eval_{name}" for name in ("rouge1", "rouge2", "rougeL", "bleu", "chrf", "exact_match")
 )
+_NO_TASKS: Mapping[str, Score] = MappingProxyType({})
 _GROWING = ("eval_token_accuracy", THROUGHPUT, *_GENERATED)
 _HALVING = {"max_trials", "max_time", "time_metric", "max_length", "divisor", "stop_once"}
 # name -> (keys it may have, keys it must have), as in Determined's published schemas (0.38).
@@ -51,15 +54,21 @@ _FIELDS = {
 
 
 def reported_metrics(
-    training: Mapping[str, Any], preference: PreferenceArguments | None = None
+    training: Mapping[str, Any],
+    preference: PreferenceArguments | None = None,
+    tasks: Mapping[str, Score] = _NO_TASKS,
 ) -> list[str]:
-    """Names that validations will carry under these arguments; none without evaluation."""
+    """Names that validations will carry under these arguments; none without evaluation.
+
+    `tasks` are those of `eval_tasks`, as `task_scores` has them.
+    """
     if training.get("eval_strategy", "no") == "no":
         return []
     if preference is not None:
         return [*validation_metrics(preference), *TIME_METRICS]
     generated = _GENERATED if training.get("predict_with_generate") else ()
-    return ["eval_loss", "eval_perplexity", "eval_token_accuracy", *generated, *TIME_METRICS]
+    own = ("eval_loss", "eval_perplexity", "eval_token_accuracy")
+    return [*own, *generated, *tasks, *TIME_METRICS]
 
 
 def check_searcher(
@@ -68,13 +77,15 @@ def check_searcher(
     faults: Faults,
     preference: PreferenceArguments | None = None,
     ranges: Mapping[str, Any] | None = None,
+    tasks: Mapping[str, Score] = _NO_TASKS,
 ) -> None:
     """Notes every fault of the section, alone and against the resolved training arguments.
 
     `ranges` are those with what is searched as the file has it: every draw must fit.
     """
     name = searcher.get("name")
-    reported = reported_metrics(training, preference)
+    reported = reported_metrics(training, preference, tasks)
+    growing = {*_GROWING, *(name for name, said in tasks.items() if said.better == HIGHER)}
     if is_measured(searcher) and preference is None:
         reported = [*MEASURED]
     if not isinstance(name, str) or name not in SEARCHERS:
@@ -82,7 +93,7 @@ def check_searcher(
         expected = f"expected one of {', '.join(SEARCHERS)}"
         faults.add("searcher.name", f"{expected}, got {show(name)}{hint}")
         # Whatever searches: what is said of metric and length must hold.
-        _check_metric(searcher, reported, faults)
+        _check_metric(searcher, reported, growing, faults)
         check_length(searcher, ranges or training, faults)
         return
     allowed, required = SEARCHERS[name]
@@ -99,7 +110,7 @@ def check_searcher(
         if is_measured(searcher):
             reason = f"{searcher['metric']} is reported once, at a trial's end: say random or grid"
             faults.add("searcher.name", reason)
-    _check_metric(searcher, reported, faults)
+    _check_metric(searcher, reported, growing, faults)
     check_length(searcher, ranges or training, faults)
 
 
@@ -141,7 +152,9 @@ def _check_halving(searcher: Mapping[str, Any], faults: Faults) -> None:
         faults.add("searcher.bracket_rungs", f"expected whole numbers >= 1, got {show(counts)}")
 
 
-def _check_metric(searcher: Mapping[str, Any], reported: list[str], faults: Faults) -> None:
+def _check_metric(
+    searcher: Mapping[str, Any], reported: list[str], growing: Container[str], faults: Faults
+) -> None:
     metric = searcher.get("metric")
     if not isinstance(metric, str):
         return
@@ -152,7 +165,7 @@ def _check_metric(searcher: Mapping[str, Any], reported: list[str], faults: Faul
     elif metric not in reported:
         hint = did_you_mean(metric, reported)
         faults.add("searcher.metric", f"{metric} is not among {', '.join(reported)}{hint}")
-    elif (metric in _GROWING or grows(metric)) and searcher.get("smaller_is_better") is None:
+    elif (metric in growing or grows(metric)) and searcher.get("smaller_is_better") is None:
         # Determined's default is true: the worst trial, or checkpoint, would be the best.
         reason = f"{metric} grows as the model gets better: say smaller_is_better: false"
         faults.add("searcher.smaller_is_better", reason)

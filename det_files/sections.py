@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from det_files.data.arguments import DataArguments
 from det_files.data.reading import read_data_arguments
+from det_files.evaluation.tasks import Tasks, read_tasks
 from det_files.faults import Faults
 from det_files.hyperparameters import is_hyperparameter, representatives
 from det_files.models import PREFERENCE, ModelArguments
@@ -23,6 +24,7 @@ TOP_LEVEL = (
     "tuning_arguments",
     "training_arguments",
     "preference_arguments",
+    "eval_tasks",
     "measuring_arguments",
 )
 
@@ -35,6 +37,7 @@ class Sections(NamedTuple):
     tuning: TuningArguments
     training: dict[str, Any]
     preference: PreferenceArguments | None
+    tasks: Tasks
 
 
 def read_section(raw: Mapping[str, Any], name: str, faults: Faults) -> dict[str, Any]:
@@ -79,4 +82,5 @@ def read_sections(sections: Mapping[str, Any], kind: str, faults: Faults) -> Sec
     elif given:
         reason = "belongs to det_files.run_preference, which the entrypoint does not run"
         faults.add(path("preference_arguments"), reason)
-    return Sections(model, data, tuning, training, preference)
+    tasks = read_tasks(path("eval_tasks"), sections["eval_tasks"], data, kind, faults)
+    return Sections(model, data, tuning, training, preference, tasks)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -22,6 +22,9 @@ from det_files.losses import row_statistics, summarize
 from det_files.resuming import ResumingTrainer
 from det_files.throughput import ThroughputMeter, model_shape
 from det_files.tuning.prompt_state import has_prompt, load_prompt, saving_prompt
+
+if TYPE_CHECKING:
+    from det_files.evaluation.task_scores import LoadedTask
 
 
 class TokenTrainer(ResumingTrainer):
@@ -40,9 +43,17 @@ class TokenTrainer(ResumingTrainer):
     loss_is_scaled_for_ga = True
 
     def __init__(
-        self, *args: Any, layout: Layout, activation_offloading: bool = False, **kwargs: Any
+        self,
+        *args: Any,
+        layout: Layout,
+        activation_offloading: bool = False,
+        tasks: Sequence[LoadedTask] = (),
+        **kwargs: Any,
     ) -> None:
-        """As the Trainer's, but that a layout brings the datasets and the collator."""
+        """As the Trainer's, but that a layout brings the datasets and the collator.
+
+        `tasks` are scored in every evaluation.
+        """
         super().__init__(
             *args,
             train_dataset=layout.train,
@@ -54,6 +65,7 @@ class TokenTrainer(ResumingTrainer):
         install_loss_head(self.model)
         self.model_accepts_loss_kwargs = True
         self._layout = layout
+        self._tasks = tasks
         self._forward_context = ActivationOffloading if activation_offloading else nullcontext
         self.meter = ThroughputMeter(self.args.device, model_shape(self.model))
         self._compile_clock = CompileClock(self.meter.paused) if is_compiled(self.model) else None
@@ -131,14 +143,19 @@ class TokenTrainer(ResumingTrainer):
         return None, statistics, torch.zeros_like(statistics[:, :1])
 
     def evaluation_loop(self, dataloader: DataLoader[Any], *args: Any, **kwargs: Any) -> Any:
-        """As the Trainer's; with `predict_with_generate` also what is generated, scored."""
+        """As the Trainer's; then the tasks; with `predict_with_generate` what is generated."""
         output = super().evaluation_loop(dataloader, *args, **kwargs)
+        prefix = kwargs.get("metric_key_prefix", "eval")
+        found: dict[str, float] = {}
         if getattr(self.args, "predict_with_generate", False):
             from det_files.evaluation.generated import generated_scores  # its libraries are slow
 
-            prefix = kwargs.get("metric_key_prefix", "eval")
-            found = generated_scores(self, dataloader.dataset)
-            output.metrics.update({f"{prefix}_{name}": value for name, value in found.items()})
+            found |= generated_scores(self, dataloader.dataset)
+        if self._tasks:
+            from det_files.evaluation.task_scores import score_tasks
+
+            found |= score_tasks(self, self._tasks)
+        output.metrics.update({f"{prefix}_{name}": value for name, value in found.items()})
         return output
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:

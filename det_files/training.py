@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from transformers import (
     PreTrainedTokenizerBase,
@@ -29,6 +31,9 @@ from det_files.parameters import ParameterReport
 from det_files.rounding import SameRounding
 from det_files.trainer import TokenTrainer, batch_sizes
 
+if TYPE_CHECKING:
+    from det_files.evaluation.task_scores import LoadedTask
+
 
 def build_trainer(
     args: RunArgs,
@@ -41,7 +46,7 @@ def build_trainer(
     """The trainer of a run, ready for `train()`.
 
     Raises:
-        ConfigError: the training rows do not fill one global batch.
+        ConfigError: the training rows do not fill one global batch; tasks lack what they are of.
     """
     if data.template.chat:
         # What is saved with the model is the template that made its tokens.
@@ -52,6 +57,11 @@ def build_trainer(
     collator = collator_of(packing, isolated, tokenizer, base.config)
     layout = lay_out(args.data, data, collator, training_args.seed)
     _check_global_batch(layout, batch_sizes(training_args))
+    tasks: list[LoadedTask] = []
+    if args.tasks:
+        from det_files.evaluation.task_scores import load_tasks  # its libraries are slow
+
+        tasks = load_tasks(args.tasks, args.data, data, tokenizer, model)
     if args.model.compile == "layers":
         compile_layers(model)
     if not is_measured(args.facts.searcher):  # what is measured is measured from the start
@@ -62,6 +72,7 @@ def build_trainer(
         args=training_args,
         layout=layout,
         activation_offloading=args.model.activation_offloading,
+        tasks=tasks,
         processing_class=tokenizer,
         callbacks=callbacks,
     )

@@ -12,7 +12,13 @@ from test_trainer import trainer
 from torch import nn
 from torch._inductor.utils import fresh_cache
 
-from det_files.compilation import CompileClock, compile_layers, is_compiled, repeated_layers
+from det_files.compilation import (
+    CompileClock,
+    compile_layers,
+    is_compiled,
+    repeated_layers,
+    uncompiled,
+)
 from det_files.faults import ConfigError
 from tiny import ARCHITECTURES
 
@@ -40,6 +46,23 @@ def test_a_model_without_layers_is_refused() -> None:
         ConfigError, match=r"model_arguments\.compile: Linear has no repeated layer"
     ):
         compile_layers(nn.Linear(2, 2))
+
+
+def test_layers_run_as_they_were_written_for_a_while(tiny_model: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    for layer in repeated_layers(model) or ():
+        layer.compile(backend="eager")
+    frames = torch._dynamo.utils.counters["frames"]
+    frames.clear()
+    with uncompiled(model):
+        assert not is_compiled(model)
+        before = model(torch.tensor([[5, 6]])).logits
+        assert not frames
+    assert is_compiled(model)
+    assert torch.equal(model(torch.tensor([[5, 6]])).logits, before)
+    assert frames
 
 
 def test_training_and_evaluation_never_recompile_for_lengths(

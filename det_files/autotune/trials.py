@@ -50,6 +50,7 @@ def measuring_experiment(
         "save_strategy": "no",
         "logging_steps": 1,
     }
+    own["eval_tasks"] = {}
     own["measuring_arguments"] = {"warmup_steps": length.warmup_steps}
     derived = _with(experiment, {key: value for key, value in own.items() if value})
     derived.config["searcher"] = {

@@ -89,7 +89,7 @@ class Examples(Dataset[Example]):
     """
 
     def __init__(self, parts: Sequence[Part]) -> None:
-        self._parts = list(parts)
+        self.parts = list(parts)
         none = np.empty(0, dtype=np.int64)
         self.lengths = np.concatenate([none, *(part.lengths for part in parts)])
         self.supervised = np.concatenate([none, *(part.supervised for part in parts)])
@@ -124,4 +124,4 @@ class Examples(Dataset[Example]):
             raise IndexError(f"row {index} of {len(self)}")
         part = int(np.searchsorted(self._ends, number, side="right"))
         before = int(self._ends[part]) - self.sizes[part]
-        return self._parts[part].read(int(number) - before)
+        return self.parts[part].read(int(number) - before)

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +32,7 @@ import torch
 from det_files.architectures import architecture_of
 from det_files.data.tokenization import IGNORED
 from det_files.evaluation.row_statistics import RowStatistics, perplexities, ratios
+from det_files.generation.decoding import evaluating
 from det_files.loss_head import install_loss_head, language_model, supervised
 from det_files.losses import row_statistics
 from det_files.tuning.prompt_state import has_prompt
@@ -144,6 +144,42 @@ def score_tokens(
 
     See `score_texts`; `opening` is put before each document, unless it is None.
     """
+    opened = [([] if opening is None else [opening]) + list(ids) for ids in documents]
+    windows = plan_windows(model, opened, max_length, stride)
+    sums = torch.zeros(len(documents), 3, dtype=torch.float64)
+    install_loss_head(model)
+    with evaluating(model):
+        for batch in batch_windows(model, windows, batch_tokens):
+            found = score_windows(model, opened, batch)
+            sums.index_add_(0, torch.tensor([w.document for w in batch]), found.cpu())
+    return sums
+
+
+@dataclass(frozen=True)
+class Window:
+    """A part of a document, `begin` to before `end`, and the first token in it that is scored."""
+
+    document: int
+    begin: int
+    end: int
+    scored: int
+
+    @property
+    def length(self) -> int:
+        return self.end - self.begin
+
+
+def plan_windows(
+    model: Any,
+    documents: Sequence[Sequence[int]],
+    max_length: int | None = None,
+    stride: int | None = None,
+) -> list[Window]:
+    """Returns the windows over documents that have been opened, in their order.
+
+    Raises:
+        ValueError: see `score_texts`.
+    """
     causal = language_model(model)
     if causal.config.is_encoder_decoder:
         raise ValueError(f"{type(causal).__name__} is an encoder-decoder: it has no perplexity")
@@ -151,21 +187,11 @@ def score_tokens(
     step = length // 2 if stride is None else stride
     if not 1 <= step < length:
         raise ValueError(f"expected a stride of 1 to {length - 1} tokens, got {step}")
-    opened = [([] if opening is None else [opening]) + list(ids) for ids in documents]
-    windows = [
-        _Window(number, begin, end, scored)
-        for number, ids in enumerate(opened)
+    return [
+        Window(number, begin, end, scored)
+        for number, ids in enumerate(documents)
         for begin, end, scored in windows_of(len(ids), length, step)
     ]
-    sums = torch.zeros(len(documents), 3, dtype=torch.float64)
-    install_loss_head(model)
-    if architecture_of(causal.config) is None:
-        batch_tokens = 0  # logits of all that is scored are held: one window at a time
-    with _evaluating(model):
-        for batch in _batches(windows, batch_tokens):
-            found = _score(model, [opened[w.document][w.begin : w.end] for w in batch], batch)
-            sums.index_add_(0, torch.tensor([w.document for w in batch]), found.cpu())
-    return sums
 
 
 def windows_of(tokens: int, length: int, stride: int) -> Iterator[tuple[int, int, int]]:
@@ -181,18 +207,6 @@ def windows_of(tokens: int, length: int, stride: int) -> Iterator[tuple[int, int
         begin = end + stride - length
 
 
-@dataclass(frozen=True)
-class _Window:
-    document: int
-    begin: int
-    end: int
-    scored: int  # the first token that is
-
-    @property
-    def length(self) -> int:
-        return self.end - self.begin
-
-
 def _window_length(model: Any, max_length: int | None) -> int:
     positions = getattr(language_model(model).config, "max_position_embeddings", None)
     if isinstance(positions, int) and has_prompt(model):
@@ -204,9 +218,13 @@ def _window_length(model: Any, max_length: int | None) -> int:
     return max_length
 
 
-def _batches(windows: Sequence[_Window], batch_tokens: int) -> Iterator[list[_Window]]:
-    """Windows of like lengths together, so that little is padded."""
-    batch: list[_Window] = []
+def batch_windows(
+    model: Any, windows: Sequence[Window], batch_tokens: int = BATCH_TOKENS
+) -> Iterator[list[Window]]:
+    """Yields the windows of each forward pass, of like lengths, so that little is padded."""
+    if architecture_of(language_model(model).config) is None:
+        batch_tokens = 0  # logits of all that is scored are held: one window at a time
+    batch: list[Window] = []
     for window in sorted(windows, key=lambda w: -w.length):
         if batch and batch[0].length * (len(batch) + 1) > batch_tokens:
             yield batch
@@ -216,9 +234,17 @@ def _batches(windows: Sequence[_Window], batch_tokens: int) -> Iterator[list[_Wi
         yield batch
 
 
-def _score(model: Any, rows: Sequence[Sequence[int]], batch: Sequence[_Window]) -> torch.Tensor:
-    """[B, 3]: the sums of each window. Rows are padded on the right, which no token looks at."""
-    width = len(rows[0])
+@torch.no_grad()
+def score_windows(
+    model: Any, documents: Sequence[Sequence[int]], batch: Sequence[Window]
+) -> torch.Tensor:
+    """[B, 3] of float64: the sums of each window, by one forward pass.
+
+    The model is in evaluation mode and has a loss head. Rows are padded on the right, which no
+    token looks at.
+    """
+    rows = [documents[window.document][window.begin : window.end] for window in batch]
+    width = max(map(len, rows))
     device = language_model(model).get_input_embeddings().weight.device
     ids = torch.tensor([[*row, *[row[-1]] * (width - len(row))] for row in rows], device=device)
     positions = torch.arange(width, device=device)
@@ -229,13 +255,3 @@ def _score(model: Any, rows: Sequence[Sequence[int]], batch: Sequence[_Window]) 
     found = model(input_ids=ids, attention_mask=held.long(), labels=labels, use_cache=False)
     row_of = supervised(labels).nonzero()[:, 0]
     return row_statistics(found["scores"], row_of, len(batch))
-
-
-@contextmanager
-def _evaluating(model: Any) -> Iterator[None]:
-    was = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was)

@@ -35,15 +35,8 @@ def search(
     """Yields the answers to the prompts, the longest prompts' first."""
     ends = end_ids(model, tokenizer)
     copies = sampling.num_return_sequences
-    at_once = max(1, batch_size // max(copies, sampling.num_beams))
     forced_end = getattr(model.generation_config, "forced_eos_token_id", None) is not None
-
-    def apart(length: int) -> bool:
-        # What cuts one row's answer, the model's positions, holds for the whole batch.
-        limited = room_for_answer(model, length, sampling.max_new_tokens) < sampling.max_new_tokens
-        return _needs_equal_lengths(model) or (limited and not model.config.is_encoder_decoder)
-
-    for batch in batches_by_length(prompts, at_once, apart):
+    for batch in search_batches(model, prompts, sampling, batch_size):
         room = room_for_answer(model, len(prompts[batch[0]]), sampling.max_new_tokens)
         limited = replace(sampling, max_new_tokens=room)
         keys = [(numbers[i], sequence) for i in batch for sequence in range(copies)]
@@ -53,6 +46,23 @@ def search(
             if forced_end and answer.num_generated_tokens == room:  # BART's own last token
                 answer = replace(answer, finish_reason=LENGTH)
             yield answer
+
+
+def search_batches(
+    model: Any, prompts: Sequence[Sequence[int]], sampling: Sampling, batch_size: int
+) -> Iterator[list[int]]:
+    """Yields the places of prompts that `search` answers at once, the longest first.
+
+    Those of one batch are again one batch.
+    """
+
+    def apart(length: int) -> bool:
+        # What cuts one row's answer, the model's positions, holds for the whole batch.
+        limited = room_for_answer(model, length, sampling.max_new_tokens) < sampling.max_new_tokens
+        return _needs_equal_lengths(model) or (limited and not model.config.is_encoder_decoder)
+
+    at_once = max(1, batch_size // max(sampling.num_return_sequences, sampling.num_beams))
+    return batches_by_length(prompts, at_once, apart)
 
 
 def generate_batch(
@@ -76,7 +86,8 @@ def generate_batch(
     # A causal model's next token is read off the last position of every row. Encoders pad as they
     # do in training: BART's count positions from the left, whatever the mask says.
     batch = pad(prompts, pad_id_of(tokenizer), left=decoder)
-    with torch.inference_mode():
+    # No inference mode: under ZeRO-3, parameters that are gathered in it cannot be trained on.
+    with torch.no_grad():
         output: torch.Tensor = model.generate(
             **{name: tensor.to(model.device) for name, tensor in batch.items()},
             generation_config=search_config(model, tokenizer, sampling),

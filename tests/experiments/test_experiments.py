@@ -264,6 +264,9 @@ def two_steps(
             overrides["training_arguments__save_strategy"] = "steps"
         if load(path).hyperparameters["data_arguments"].get("mixture_weights"):
             overrides["data_arguments__mixture_weights"] = {}
+        for task in load(path).hyperparameters.get("eval_tasks", {}):
+            # The tiny data's answers have no numbers.
+            overrides[f"eval_tasks__{task}"] = {"metrics": ["exact_match"], "max_new_tokens": 8}
         if method == "grpo":
             overrides["preference_arguments__max_completion_length"] = 8
         arguments = ["--experiment", str(path), *set_arguments(overrides)]
