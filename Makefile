@@ -89,6 +89,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.data --model $(MODEL) --data $(BENCH_DATA)
 	$(BIN)/python -m benchmarks.throughput --model $(MODEL) --data $(BENCH_DATA)
 	$(BIN)/python -m benchmarks.throughput --model $(MODEL) --data $(BENCH_DATA) --method full
+	$(BIN)/python -m benchmarks.generation --model $(MODEL) --data $(BENCH_DATA)
 
 clean:
 	rm -rf .mypy_cache .ruff_cache .pytest_cache

@@ -23,6 +23,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from benchmarks import machine
+from det_files.data.arguments import DataArguments, SourceArguments
+from det_files.evaluation.questions import make_questions, read_test_rows
 from det_files.generation.answers import end_ids, make_answer
 from det_files.generation.decoding import BATCH_SIZE, decode
 from det_files.generation.padding import pad, pad_id_of
@@ -70,16 +72,10 @@ def decoded(
 def read_prompts(
     data: Path, tokenizer: PreTrainedTokenizerBase, rows: int | None
 ) -> list[list[int]]:
-    """The first test rows as token ids, in the chat template."""
-    lines = (data / "test" / "test.jsonl").read_text(encoding="utf-8").splitlines()
-    return [
-        tokenizer.apply_chat_template(
-            [{"role": "user", "content": json.loads(line)["input"]}],
-            add_generation_prompt=True,
-            return_dict=False,
-        )
-        for line in lines[:rows]
-    ]
+    """The first test rows as token ids, in the chat template, as training has them."""
+    arguments = DataArguments(sources=[SourceArguments(path=str(data))])
+    questions = make_questions(read_test_rows(arguments, rows), arguments, tokenizer)
+    return [question.prompt for question in questions]
 
 
 def measure(
@@ -163,8 +159,8 @@ def render(found: dict[str, Any]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--data", type=Path, required=True, help="has test/test.jsonl")
-    parser.add_argument("--rows", type=int, help="the first N test rows (default: all)")
+    parser.add_argument("--data", type=Path, required=True, help="has test/*.jsonl")
+    parser.add_argument("--rows", type=int, default=128, help="the first N test rows")
     parser.add_argument("--max-new-tokens", type=int, default=256)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=1)

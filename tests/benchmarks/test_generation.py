@@ -15,7 +15,6 @@ def test_contenders_answer_alike_and_are_compared(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = make_data(tmp_path / "data")
-    (data / "test" / "rows.jsonl").rename(data / "test" / "test.jsonl")
     words = ["--model", str(make_model(tmp_path / "model")), "--data", str(data)]
     words += ["--rows", "4", "--batch-size", "2", "--max-new-tokens", "5", "--rounds", "2"]
     assert main([*words, "--json", str(tmp_path / "result.json")]) == 0
