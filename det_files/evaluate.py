@@ -6,7 +6,8 @@
     python -m det_files.evaluate CHECKPOINT --engine lm-eval --tasks hellaswag,arc_easy
     python -m det_files.evaluate --predictions FILE [--predictions2 FILE] --metrics A,B
 
-CHECKPOINT is a checkpoint's directory, or a run's, whose best checkpoint is then taken.
+CHECKPOINT is a checkpoint's directory, a run's, whose best one is then taken, or the UUID of one
+that Determined has. See docs/evaluate.md.
 """
 
 from __future__ import annotations

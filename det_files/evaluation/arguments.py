@@ -31,9 +31,9 @@ def parse(argv: Sequence[str] | None, description: str) -> argparse.Namespace:
     """Returns what was said; `find_flag_faults` has not been asked."""
     parser = argparse.ArgumentParser(prog="python -m det_files.evaluate", description=description)
     add = parser.add_argument
-    add("checkpoint", nargs="?", type=Path, metavar="CHECKPOINT", help="or a run's directory")
+    add("checkpoint", nargs="?", metavar="CHECKPOINT", help="a directory, a run's, or a UUID")
     add("--model", choices=(*MODELS, BOTH), help="whose answers are scored (default: both)")
-    add("--compare", type=Path, metavar="OTHER", help="a second checkpoint, in place of the base")
+    add("--compare", metavar="OTHER", help="a second checkpoint, in place of the base")
     add("--split", choices=SPLITS, help="rows of the run's sources (default: test)")
     add("--data", type=Path, metavar="FILE", help="rows of a file, in the run's format")
     add("--source", metavar="NAME", help="the run's source whose rows, or formats, are taken")
@@ -101,4 +101,4 @@ def _find_idle(options: argparse.Namespace, faults: Faults) -> None:
             where = "CHECKPOINT" if name == "checkpoint" else flag(name)
             faults.add(where, f"has no effect {subject}")
     if options.checkpoint is None and (options.engine == LM_EVAL or not options.predictions):
-        faults.add("CHECKPOINT", "expected a checkpoint's directory, a run's, or --predictions")
+        faults.add("CHECKPOINT", "expected a checkpoint (directory, run or UUID), or --predictions")

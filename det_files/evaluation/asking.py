@@ -6,7 +6,6 @@ import argparse
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from det_files.data.arguments import DataArguments
@@ -18,8 +17,9 @@ from det_files.evaluation.metrics import Scored
 from det_files.evaluation.questions import AskedRow, read_file, read_split
 from det_files.faults import ConfigError, Faults
 from det_files.models import SEQ2SEQ
-from det_files.trained.checkpoint import TrainedCheckpoint, as_from_here, open_checkpoint
-from det_files.trained.model import answering_data
+from det_files.trained.checkpoint import TrainedCheckpoint, open_checkpoint
+from det_files.trained.locating import locate
+from det_files.trained.model import data_from_here
 from det_files.trained.prompts import choose_source
 
 PERPLEXITY = "perplexity"
@@ -99,11 +99,11 @@ def read_asked(options: argparse.Namespace, faults: Faults) -> Asked:
     return Asked(checkpoint, other, rows, texts, gold or (), metrics)
 
 
-def _open(path: Path | None, faults: Faults) -> TrainedCheckpoint | None:
-    if path is None:
+def _open(name: str | None, faults: Faults) -> TrainedCheckpoint | None:
+    if name is None:
         return None
     try:
-        return open_checkpoint(path)
+        return open_checkpoint(locate(name))
     except ConfigError as error:
         faults.extend(error)
         return None
@@ -140,16 +140,6 @@ def _read_rows(
         AskedRow({"input": sentence.source}, f"{options.m2}, line {sentence.line}", source)
         for sentence in gold or ()
     ]
-
-
-def data_from_here(checkpoint: TrainedCheckpoint) -> DataArguments:
-    """The run's data arguments; relative paths are those of where the run was started."""
-    data = answering_data(checkpoint)
-    sources = [
-        dataclasses.replace(source, path=as_from_here(source.path, checkpoint.path))
-        for source in data.sources
-    ]
-    return dataclasses.replace(data, sources=sources)
 
 
 def _settle_metrics(

@@ -24,6 +24,7 @@ from det_files.evaluation.row_statistics import means, shares
 from det_files.faults import ConfigError, Fault, Faults, did_you_mean
 from det_files.models import REWARD
 from det_files.trained.checkpoint import TrainedCheckpoint, open_checkpoint
+from det_files.trained.locating import locate
 from det_files.trained.model import BASE
 from det_files.trained.tokenizer import with_own_tokenizer
 
@@ -58,7 +59,7 @@ def _checked(options: argparse.Namespace, faults: Faults) -> TrainedCheckpoint:
     checkpoint = None
     if options.checkpoint is not None:
         try:
-            checkpoint = open_checkpoint(options.checkpoint)
+            checkpoint = open_checkpoint(locate(options.checkpoint))
             find_loading_faults(checkpoint, model_names(options), faults)
         except ConfigError as error:
             faults.extend(error)

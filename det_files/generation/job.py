@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -11,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from det_files.data.arguments import DataArguments
 from det_files.data.sources import Split
 from det_files.faults import ConfigError, Faults
 from det_files.generation.answers import Answer
@@ -36,9 +34,9 @@ from det_files.generation.progress import Progress, Totals
 from det_files.generation.ranks import Ranks
 from det_files.generation.sampling import Sampling, sampling_of
 from det_files.models import SEQ2SEQ
-from det_files.trained.checkpoint import TrainedCheckpoint, as_from_here, open_checkpoint
+from det_files.trained.checkpoint import TrainedCheckpoint, open_checkpoint
 from det_files.trained.locating import locate
-from det_files.trained.model import answering_data
+from det_files.trained.model import answering_data, data_from_here
 from det_files.trained.prompts import Prompts, choose_source
 from det_files.trained.tokenizer import tokenizer_of
 
@@ -163,20 +161,11 @@ def prepare(options: argparse.Namespace, ranks: Ranks) -> Job:
 
 
 def _open_splits(options: argparse.Namespace, checkpoint: TrainedCheckpoint) -> list[Split]:
-    data = answering_data(checkpoint)
+    data = data_from_here(checkpoint)
     source = choose_source(data, options.source)
     if options.input is not None:
         return open_input(options.input, source)
-    return open_split(_from_here(data, checkpoint), options.split or "test", options.source)
-
-
-def _from_here(data: DataArguments, checkpoint: TrainedCheckpoint) -> DataArguments:
-    """The data arguments with paths of sources that hold here, too."""
-    sources = [
-        dataclasses.replace(source, path=as_from_here(source.path, checkpoint.path))
-        for source in data.sources
-    ]
-    return dataclasses.replace(data, sources=sources)
+    return open_split(data, options.split or "test", options.source)
 
 
 def _read(

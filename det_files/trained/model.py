@@ -13,7 +13,7 @@ from det_files.faults import ConfigError, Fault, Faults
 from det_files.models import REWARD, SEQ2SEQ
 from det_files.preference.answering import answered_data
 from det_files.trained.adapted import load_base_model, load_with_adapter
-from det_files.trained.checkpoint import TOKENIZER_FILE, TrainedCheckpoint
+from det_files.trained.checkpoint import TOKENIZER_FILE, TrainedCheckpoint, as_from_here
 from det_files.trained.prompts import Prompts
 from det_files.trained.tokenizer import tokenizer_of
 from det_files.trained.whole_model import load_whole
@@ -117,6 +117,16 @@ def answering_data(checkpoint: TrainedCheckpoint) -> DataArguments:
         # The tokenizer was saved with the template of training, whatever file that came from.
         data = dataclasses.replace(data, chat_template="auto")
     return data
+
+
+def data_from_here(checkpoint: TrainedCheckpoint) -> DataArguments:
+    """The run's data arguments; relative paths are those of where the run was started."""
+    data = answering_data(checkpoint)
+    sources = [
+        dataclasses.replace(source, path=as_from_here(source.path, checkpoint.path))
+        for source in data.sources
+    ]
+    return dataclasses.replace(data, sources=sources)
 
 
 def _dtype(checkpoint: TrainedCheckpoint, dtype: str | None) -> torch.dtype:

@@ -37,7 +37,7 @@ def test_whose_answers_are_asked_for() -> None:
 
 def test_something_must_be_evaluated() -> None:
     assert faults_of() == [
-        "CHECKPOINT: expected a checkpoint's directory, a run's, or --predictions"
+        "CHECKPOINT: expected a checkpoint (directory, run or UUID), or --predictions"
     ]
 
 
