@@ -26,16 +26,9 @@ from det_files.local.summary import update_summary
 from det_files.local.terminal import Terminal
 
 
-class AutotuneTerminal(Terminal):
-    """The local runner's, whose commands are autotuning's."""
-
-    def command(self, *words: str) -> str:
-        return super().command(*words).replace("det_files.local", "det_files.autotune", 1)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Tunes, or goes on tuning; returns the exit code."""
-    terminal, faults = AutotuneTerminal(), Faults()
+    terminal, faults = Terminal(module="det_files.autotune"), Faults()
     arguments = parse_arguments(argv, faults)
     try:
         if arguments.resume is None:

@@ -8,6 +8,9 @@ from collections.abc import Callable
 from det_files.local.progress import PLAIN_INTERVAL_S, REDRAW_INTERVAL_S, duration
 from det_files.local.terminal import Terminal
 
+# Answers of a batch end together: the first of them say little of how fast the rest will come.
+_ETA_SHARE = 0.1
+
 
 class Counter:
     """Shows `tuned: 40/200 rows  3.1 rows/s  ETA 52s` on stderr, at most so often."""
@@ -52,6 +55,6 @@ class Counter:
             f"{self._title}: {self._done}/{self._total} {self._unit}",
             f"{speed:.1f} {self._unit}/s",
         ]
-        if self._done:
+        if self._done >= _ETA_SHARE * self._total:
             parts.append(f"ETA {duration((self._total - self._done) / speed)}")
         return "  ".join(parts)

@@ -10,7 +10,7 @@ go batch by batch through transformers' `generate` (`searching.search`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +22,15 @@ from det_files.generation.sampling import Sampling
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from det_files.generation.running import Row
 
+# Answers at once, unless said otherwise. A step reads all weights, for however many rows.
+BATCH_SIZE = 64
 # New rows enter when this share of the batch is free, so that their prompts pass together;
 _REFILL_SHARE = 1 / 8
-# and so many tokens of prompts, padding included, pass at once.
-_PROMPT_TOKENS = 8192
+# and so many tokens of prompts, padding included, pass at once: what a CPU's caches can hold, and
+# what keeps a GPU busy.
+_PROMPT_TOKENS = {"cpu": 1024}
+_PROMPT_TOKENS_ELSEWHERE = 8192
 
 
 def decode(
@@ -36,9 +39,9 @@ def decode(
     prompts: Sequence[Sequence[int]],
     sampling: Sampling,
     *,
-    batch_size: int = 32,
+    batch_size: int = BATCH_SIZE,
     numbers: Sequence[int] | None = None,
-) -> Iterator[Answer]:
+) -> Generator[Answer, None, None]:
     """Yields the answers to the prompts, each when it has ended.
 
     In float32 an answer is the one that its prompt has alone. Of the model's own generation config
@@ -80,7 +83,7 @@ def _decode(
     sampling: Sampling,
     batch_size: int,
     numbers: Sequence[int],
-) -> Iterator[Answer]:
+) -> Generator[Answer, None, None]:
     from det_files.generation.running import can_run
     from det_files.generation.searching import search
 
@@ -116,11 +119,12 @@ def _run(
     ]
     ends = end_ids(model, tokenizer)
     size = min(batch_size, len(waiting))
+    tokens = _PROMPT_TOKENS.get(model.device.type, _PROMPT_TOKENS_ELSEWHERE)
     batch = RunningBatch(model, sampling, ends, size)
     while waiting or batch.rows:
         free = size - len(batch.rows)
         if waiting and (free >= size * _REFILL_SHARE):
-            count = _fitting(waiting, free)
+            count = max(1, min(free, tokens // len(waiting[0].prompt)))
             ended = batch.enter(waiting[:count])
             del waiting[:count]
         else:
@@ -129,18 +133,13 @@ def _run(
             yield make_answer(tokenizer, ends, row.ids, row.number, row.sequence)
 
 
-def _fitting(waiting: Sequence[Row], free: int) -> int:
-    """How many of the rows that wait, longest first, can pass their prompts at once."""
-    return max(1, min(free, len(waiting), _PROMPT_TOKENS // len(waiting[0].prompt)))
-
-
 def generate_answers(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Sequence[int]],
     *,
     max_new_tokens: int,
-    batch_size: int = 32,
+    batch_size: int = BATCH_SIZE,
 ) -> list[str]:
     """Returns the text of one greedy answer a prompt, in the order given; see `decode`."""
     sampling = Sampling(max_new_tokens=max_new_tokens)

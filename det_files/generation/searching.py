@@ -107,7 +107,7 @@ def draws_of(sampling: Sampling, keys: Sequence[tuple[int, int]]) -> LogitsProce
         return LogitsProcessorList()
     choice = Choice(sampling)
 
-    class Draw(LogitsProcessor):  # type: ignore[misc]  # transformers is imported here
+    class Draw(LogitsProcessor):
         """Leaves the drawn token alone with a score."""
 
         steps = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,7 @@ def stream(
     sampling: Sampling,
     *,
     number: int = 0,
-) -> Iterator[str]:
+) -> Generator[str, None, None]:
     """Yields the text of `decode`'s first answer to a prompt, in pieces as they are generated.
 
     A piece holds whole characters alone. Closing the iterator ends the generation at once and
@@ -56,7 +56,7 @@ def _stream(
     prompt: Sequence[int],
     sampling: Sampling,
     number: int,
-) -> Iterator[str]:
+) -> Generator[str, None, None]:
     room = room_for_answer(model, len(prompt), sampling.max_new_tokens)
     if not room:
         return
@@ -98,7 +98,7 @@ def _stepped(
     prompt: Sequence[int],
     sampling: Sampling,
     number: int,
-) -> Iterator[int]:
+) -> Generator[int, None, None]:
     """The tokens of an answer, each computed when it is asked for."""
     row = Row(0, number, 0, prompt, sampling.max_new_tokens)
     batch = RunningBatch(model, sampling, end_ids(model, tokenizer), 1)
@@ -115,7 +115,7 @@ def _searched(
     prompt: Sequence[int],
     sampling: Sampling,
     number: int,
-) -> Iterator[int]:
+) -> Generator[int, None, None]:
     """The tokens of an answer that transformers' `generate` gives in a thread of its own."""
     from transformers import StoppingCriteriaList
 

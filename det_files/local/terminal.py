@@ -22,7 +22,14 @@ class Terminal:
     `interactive` says whether lines can be rewritten in place.
     """
 
-    def __init__(self, notes: TextIO | None = None, results: TextIO | None = None):
+    def __init__(
+        self,
+        notes: TextIO | None = None,
+        results: TextIO | None = None,
+        module: str = "det_files.local",
+    ):
+        """`module` is the one whose commands are shown."""
+        self._module = module
         self._notes = notes or sys.stderr
         self._results = results or sys.stdout
         self.directory = Path.cwd()  # kept: a resumed run goes back to where it was started
@@ -77,13 +84,13 @@ class Terminal:
         return str(path.relative_to(self.directory) if below else path)
 
     def command(self, *words: str) -> str:
-        """Returns the shell command for `python -m det_files.local <words>`."""
+        """Returns the shell command for `python -m <the module> <words>`."""
         python = self.path(Path(sys.executable))
         for name in ("python", "python3"):
             if shutil.which(name) == sys.executable:
                 python = name
                 break
-        return shlex.join([python, "-m", "det_files.local", *words])
+        return shlex.join([python, "-m", self._module, *words])
 
     def _erase(self) -> str:
         if not self._shown:

@@ -1,14 +1,39 @@
-"""Where a trained model lies: a checkpoint's directory, or a run's best one."""
+"""Where a trained model lies: a checkpoint's directory, a run's best one, or on a cluster."""
 
 from __future__ import annotations
 
 import os
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from det_files.faults import ConfigError, Fault
 from det_files.local.run_directory import RunDirectory, whole_checkpoints
+
+
+def locate(name: str) -> Path:
+    """The directory of a checkpoint or a run; a Determined checkpoint's UUID is downloaded once.
+
+    Raises:
+        ConfigError: there is no such directory; see `download` for a UUID.
+    """
+    path = Path(name)
+    if path.is_dir():
+        return path
+    if not _is_uuid(name):
+        reason = "no such directory, and no UUID of a checkpoint that Determined has"
+        raise ConfigError(Fault(name, reason))
+    from det_files.trained.downloading import download
+
+    return download(name)
+
+
+def _is_uuid(name: str) -> bool:
+    try:
+        return str(uuid.UUID(name)) == name.lower()
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True)

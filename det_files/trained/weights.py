@@ -88,7 +88,10 @@ def _model_files(path: Path, faults: Faults) -> list[Path]:
         return []
     tag = (path / SHARDS_TAG_FILE).read_text(encoding="utf-8").strip()
     shards = sorted((path / tag).glob("*_states.pt"))
-    if not shards:
+    if any(shard.name.startswith("layer_") for shard in shards):
+        reason = "holds a pipeline's layers, each in files of its own (layer_*_states.pt): such"
+        faults.add(str(path / tag), f"{reason} checkpoints are not read")
+    elif not shards:
         faults.add(str(path / tag), "holds no ZeRO shards (*_states.pt)")
     return [path / CONFIG_FILE, *shards]
 

@@ -12,10 +12,11 @@ from det_files.local.terminal import Terminal
 def test_a_line_comes_now_and_then_and_one_at_the_end() -> None:
     notes, now = io.StringIO(), [100.0]
     counter = Counter(Terminal(notes), "tuned", 200, clock=lambda: now[0])
-    counter.add(20)
+    counter.add(19)
     assert notes.getvalue() == ""
+    assert "ETA" not in counter.line()
     now[0] += PLAIN_INTERVAL_S
-    counter.add(20)
+    counter.add(21)
     counter.add()
     assert notes.getvalue() == "tuned: 40/200 rows  4.0 rows/s  ETA 40s\n"
     now[0] += 2 * PLAIN_INTERVAL_S

@@ -1,44 +1,27 @@
 """Batched answers are those of plain greedy search, one prompt at a time."""
 
-from pathlib import Path
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import peft
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
-from det_files.generation.answers import end_ids
-from det_files.generation.decoding import generate_answers
-from det_files.generation.padding import batches_by_length, pad
+from det_files.generation.answers import Answer, end_ids
+from det_files.generation.decoding import decode, generate_answers
+from det_files.generation.running import can_run
+from det_files.generation.sampling import Sampling
+from det_files.generation.slots import Slots
 from det_files.tuning.arguments import TuningArguments
 from det_files.tuning.methods import apply_tuning
-from tiny import SEQ2SEQ, make_model
+from tiny import ARCHITECTURES
 
 TOKENS = 12
-LENGTHS = (3, 17, 5, 1, 9, 30, 4)
-
-
-@pytest.fixture
-def tokenizer(tiny_model: Path) -> Any:
-    return AutoTokenizer.from_pretrained(tiny_model)
-
-
-@pytest.fixture
-def model(tiny_model: Path) -> Any:
-    """The tiny model with larger weights: at its own, all prompts have much the same answer."""
-    loaded = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
-    with torch.no_grad():
-        for parameter in loaded.parameters():
-            if parameter.dim() == 2:
-                parameter.mul_(10)
-    return loaded.eval()
-
-
-@pytest.fixture
-def prompts() -> list[list[int]]:
-    generator = torch.Generator().manual_seed(5)
-    return [torch.randint(4, 380, (n,), generator=generator).tolist() for n in LENGTHS]
+Strong = Callable[..., tuple[Any, Any]]
+POSITIONS = {"llama": "max_position_embeddings", "gpt2": "n_positions"}
+DRAWN = Sampling(TOKENS, temperature=1.5, top_k=60, top_p=0.95, min_p=0.001, seed=3)
 
 
 def greedy(model: Any, prompt: list[int], ends: set[int], tokens: int = TOKENS) -> list[int]:
@@ -130,13 +113,6 @@ def test_no_answer_is_longer_than_allowed(
     assert found == expected(model, tokenizer, prompts, tokens=3)
 
 
-def test_end_ids_are_the_tokenizers_and_the_models(model: Any, tokenizer: Any) -> None:
-    model.generation_config.eos_token_id = [9, 7]
-    assert end_ids(model, tokenizer) == sorted({7, 9, tokenizer.eos_token_id})
-    model.generation_config.eos_token_id = None
-    assert end_ids(model, tokenizer) == [tokenizer.eos_token_id]
-
-
 def test_one_copy_of_the_weights_answers_with_the_adapter_off_and_on(
     model: Any, tokenizer: Any, prompts: list[list[int]]
 ) -> None:
@@ -171,37 +147,8 @@ def test_no_prompts_have_no_answers(model: Any, tokenizer: Any) -> None:
     assert generate_answers(model, tokenizer, [], max_new_tokens=1) == []
 
 
-def test_batches_hold_prompts_of_like_length_each_once() -> None:
-    batches = list(batches_by_length([[0] * n for n in LENGTHS], 3))
-    assert batches == [[5, 1, 4], [2, 6, 0], [3]]
-
-
-def test_batches_of_equal_length_hold_no_other() -> None:
-    batches = list(
-        batches_by_length([[0] * n for n in (2, 3, 2, 1, 2, 3)], 2, equal=lambda length: True)
-    )
-    assert batches == [[1, 5], [0, 2], [4], [3]]
-
-
-def test_padding_goes_before_a_causal_prompt_and_behind_an_encoders_and_is_masked() -> None:
-    batch = pad([[5, 6, 7], [8]], pad_id=2, left=True)
-    assert batch["input_ids"].tolist() == [[5, 6, 7], [2, 2, 8]]
-    assert batch["attention_mask"].tolist() == [[1, 1, 1], [0, 0, 1]]
-    batch = pad([[5, 6, 7], [8]], pad_id=2, left=False)
-    assert batch["input_ids"].tolist() == [[5, 6, 7], [8, 2, 2]]
-    assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
-
-
-def strengthened(directory: Path, architecture: str, method: str) -> tuple[Any, Any]:
-    """A model of larger weights, with virtual tokens that count; and its tokenizer."""
-    kind = AutoModelForSeq2SeqLM if architecture in SEQ2SEQ else AutoModelForCausalLM
-    make_model(directory, architecture)
-    tokenizer = AutoTokenizer.from_pretrained(directory)
-    model: Any = kind.from_pretrained(directory, dtype=torch.float32)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.dim() == 2:
-                parameter.mul_(8)
+def tuned(model: Any, tokenizer: Any, method: str) -> Any:
+    """The model with virtual tokens that count."""
     args = TuningArguments(method=method, **({} if method == "full" else {"num_virtual_tokens": 4}))
     model = apply_tuning(model, args, tokenizer)
     if method != "full":
@@ -209,7 +156,7 @@ def strengthened(directory: Path, architecture: str, method: str) -> tuple[Any, 
             for parameter in model.parameters():
                 if parameter.requires_grad:
                     parameter.add_(2 * torch.randn_like(parameter))
-    return model.eval(), tokenizer
+    return model.eval()
 
 
 @pytest.mark.parametrize(
@@ -221,9 +168,10 @@ def strengthened(directory: Path, architecture: str, method: str) -> tuple[Any, 
     ],
 )
 def test_a_batch_of_different_lengths_answers_as_single_prompts_do(
-    tmp_path: Path, architecture: str, method: str
+    strong: Strong, architecture: str, method: str
 ) -> None:
-    model, tokenizer = strengthened(tmp_path, architecture, method)
+    model, tokenizer = strong(architecture)
+    model = tuned(model, tokenizer, method)
     generator = torch.Generator().manual_seed(5)
     # 3 ends a text; of the two that are equally long, a batch is made in any case.
     prompts = [
@@ -232,3 +180,179 @@ def test_a_batch_of_different_lengths_answers_as_single_prompts_do(
     single = generate_answers(model, tokenizer, prompts, max_new_tokens=10, batch_size=1)
     assert len(set(single)) > 1
     assert generate_answers(model, tokenizer, prompts, max_new_tokens=10, batch_size=4) == single
+
+
+def by_key(answers: Iterable[Answer]) -> dict[tuple[int, int], list[int]]:
+    return {(answer.number, answer.sequence): answer.token_ids for answer in answers}
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_rows_that_come_and_go_answer_as_they_do_alone(strong: Strong, architecture: str) -> None:
+    model, tokenizer = strong(architecture)
+    assert can_run(model)
+    generator = torch.Generator().manual_seed(5)
+    lengths = (3, 17, 5, 1, 9, 30, 12, 12, 2)
+    prompts = [torch.randint(4, 380, (n,), generator=generator).tolist() for n in lengths]
+    # What some answers say last for the first time ends them, and others wherever they say it.
+    whole = [greedy(model, prompt, set(), 20) for prompt in prompts]
+    model.generation_config.eos_token_id = [[*dict.fromkeys(whole[n])][-1] for n in (0, 3, 5)]
+    ended = set(end_ids(model, tokenizer))
+    wanted = [greedy(model, prompt, ended, 20) for prompt in prompts]
+    assert len({len(answer) for answer in wanted}) > 1
+    for size in (2, 5, 9):
+        answers = {
+            a.number: a for a in decode(model, tokenizer, prompts, Sampling(20), batch_size=size)
+        }
+        assert [answers[n].token_ids[: len(w)] for n, w in enumerate(wanted)] == wanted
+        for number, tokens in enumerate(wanted):
+            answer = answers[number]
+            assert answer.finish_reason == ("length" if len(tokens) == 20 else "stop")
+            assert answer.num_generated_tokens == min(20, len(tokens) + 1)
+
+
+def test_no_row_is_computed_after_its_end_and_answers_of_a_prompt_share_its_pass(
+    model: Any, tokenizer: Any, prompts: list[list[int]]
+) -> None:
+    shapes: list[tuple[int, ...]] = []
+    model.register_forward_pre_hook(
+        lambda _, args, inputs: shapes.append(tuple(inputs["input_ids"].shape)), with_kwargs=True
+    )
+    sampling = Sampling(40, temperature=1.0, num_return_sequences=3)
+    model.generation_config.eos_token_id = list(range(100, 130))
+    answers = list(decode(model, tokenizer, prompts, sampling, batch_size=21))
+    assert len({answer.num_generated_tokens for answer in answers}) > 5
+    entered, steps = shapes[0], shapes[1:]
+    assert entered == (len(prompts), max(map(len, prompts)))
+    later = sum(answer.num_generated_tokens - 1 for answer in answers)
+    assert sum(rows * tokens for rows, tokens in steps) == later
+
+
+@pytest.mark.parametrize("architecture", ["llama", "bloom", "gemma2", "t5"])
+@pytest.mark.parametrize("penalty", [1.0, 1.3])
+def test_what_is_drawn_depends_on_seed_and_row_alone(
+    strong: Strong, prompts: list[list[int]], architecture: str, penalty: float
+) -> None:
+    model, tokenizer = strong(architecture, strength=4)
+    sampling = replace(DRAWN, num_return_sequences=2, repetition_penalty=penalty)
+
+    def drawn(places: Sequence[int], size: int, **changes: Any) -> dict[tuple[int, int], list[int]]:
+        asked = [prompts[place] for place in places]
+        how = replace(sampling, **changes)
+        return by_key(decode(model, tokenizer, asked, how, batch_size=size, numbers=places))
+
+    every = range(len(prompts))
+    wanted = drawn(every, 32)
+    assert len(wanted) == 2 * len(prompts)
+    assert drawn(every, 1) == drawn(list(every)[::-1], 3) == wanted
+    rest = drawn([5, 2], 4)  # resumed with what is left
+    assert rest == {key: wanted[key] for key in rest}
+    assert all(wanted[n, 0] != wanted[n, 1] for n in every)
+    assert all(drawn(every, 32, seed=4)[key] != ids for key, ids in wanted.items())
+
+
+def test_both_ways_draw_the_same(
+    model: Any, tokenizer: Any, prompts: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for sampling in (
+        Sampling(TOKENS, repetition_penalty=1.5),
+        DRAWN,
+        replace(DRAWN, repetition_penalty=1.5, num_return_sequences=2),
+    ):
+        wanted = by_key(decode(model, tokenizer, prompts, sampling))
+        with monkeypatch.context() as patch:
+            patch.setattr("det_files.generation.running.can_run", lambda model: False)
+            assert by_key(decode(model, tokenizer, prompts, sampling, batch_size=4)) == wanted
+
+
+@pytest.mark.parametrize("architecture", ["llama", "t5"])
+def test_beams_are_those_of_generate_the_best_first(
+    strong: Strong, prompts: list[list[int]], architecture: str
+) -> None:
+    model, tokenizer = strong(architecture)
+    sampling = Sampling(TOKENS, num_beams=4, num_return_sequences=3)
+    found = {
+        (answer.number, answer.sequence): answer.text
+        for answer in decode(model, tokenizer, prompts, sampling, batch_size=8)
+    }
+    assert len(found) == 3 * len(prompts)
+    for number, prompt in enumerate(prompts):
+        ids = torch.tensor([prompt])
+        output = model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            num_beams=4,
+            num_return_sequences=3,
+            max_new_tokens=TOKENS,
+            eos_token_id=end_ids(model, tokenizer),
+            pad_token_id=0,
+        )
+        start = 1 if architecture == "t5" else len(prompt)
+        texts = tokenizer.batch_decode(output[:, start:], skip_special_tokens=True)
+        assert [found[number, sequence] for sequence in range(3)] == texts
+
+
+@pytest.mark.parametrize("method", ["full", "prompt", "prefix"])
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+def test_an_answer_ends_at_the_models_last_position(
+    strong: Strong, architecture: str, method: str
+) -> None:
+    model, tokenizer = strong(architecture, **{POSITIONS[architecture]: 24})
+    tokenizer.eos_token = model.generation_config.eos_token_id = None
+    model = tuned(model, tokenizer, method)
+    left = 24 if method == "full" else 20
+    prompts = [[5] * n for n in (3, left - 2, left, left + 1)]
+    answers = {a.number: a for a in decode(model, tokenizer, prompts, Sampling(12), batch_size=3)}
+    assert [answers[n].num_generated_tokens for n in range(4)] == [12, 3, 1, 0]
+    assert {answer.finish_reason for answer in answers.values()} == {"length"}
+
+
+def test_a_decoders_forced_last_token_is_no_end_of_its_own(strong: Strong) -> None:
+    model, tokenizer = strong("bart")
+    assert model.generation_config.forced_eos_token_id == tokenizer.eos_token_id
+    (answer,) = decode(model, tokenizer, [[5, 6, 7, 3]], Sampling(4))
+    assert (answer.token_ids[-1], answer.finish_reason) == (tokenizer.eos_token_id, "length")
+
+
+@pytest.mark.parametrize("rope", ["dynamic", "longrope"])
+def test_positions_that_stretch_with_the_batch_go_through_generate(
+    strong: Strong, prompts: list[list[int]], rope: str
+) -> None:
+    factors = {"short_factor": [1.0] * 4, "long_factor": [3.0] * 4}
+    parameters = {"rope_type": rope, "rope_theta": 1e4, "factor": 4.0}
+    parameters |= factors | {"original_max_position_embeddings": 16} if rope == "longrope" else {}
+    model, tokenizer = strong("llama", rope_parameters=parameters)
+    assert not can_run(model)
+    single = generate_answers(model, tokenizer, prompts, max_new_tokens=TOKENS, batch_size=1)
+    assert generate_answers(model, tokenizer, prompts, max_new_tokens=TOKENS) == single
+
+
+def test_a_closed_iterator_leaves_the_model_in_its_mode(
+    model: Any, tokenizer: Any, prompts: list[list[int]]
+) -> None:
+    model.train()
+    answers = decode(model, tokenizer, prompts, Sampling(3), batch_size=2)
+    assert model.training  # nothing is done before the first answer is asked for
+    next(answers)
+    assert not model.training
+    assert not torch.is_inference_mode_enabled()
+    answers.close()
+    assert model.training
+
+
+def test_a_long_run_in_few_columns_moves_its_rows(
+    model: Any, tokenizer: Any, prompts: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("det_files.generation.slots._FIRST_COLUMNS", 0)
+    monkeypatch.setattr("det_files.generation.slots._GROWTH", 1.05)
+    model.generation_config.eos_token_id = list(range(200, 210))
+    many = prompts * 3
+    moves: Counter[str] = Counter()
+    move = Slots._move
+    monkeypatch.setattr(
+        Slots, "_move", lambda self, *args: (moves.update(["moved"]), move(self, *args))
+    )
+    found = by_key(decode(model, tokenizer, many, Sampling(60), batch_size=4))
+    assert moves["moved"] > 5
+    for number, prompt in enumerate(many):
+        wanted = greedy(model, prompt, set(end_ids(model, tokenizer)), 60)
+        assert found[number, 0][: len(wanted)] == wanted

@@ -352,20 +352,37 @@ def get_trial(master: Master, match: re.Match[str], query: dict[str, str], body:
 def trial_checkpoints(
     master: Master, match: re.Match[str], query: dict[str, str], body: Any
 ) -> Any:
-    _, trial = master.trial_of(match[1])
-    found = [
-        {
-            "uuid": said["uuid"],
-            "resources": said["resources"],
-            "metadata": said["metadata"],
-            "state": said["state"],
-            "taskId": said["taskId"],
-            "training": {"trialId": trial.id},
-            "reportTime": said.get("reportTime"),
-        }
-        for said in trial.checkpoints
-    ]
+    experiment, trial = master.trial_of(match[1])
+    found = [_checkpoint(said, experiment, trial) for said in trial.checkpoints]
     return {"checkpoints": found, "pagination": {"total": len(found)}}
+
+
+@route("GET", "/api/v1/checkpoints/([^/]+)")
+def get_checkpoint(master: Master, match: re.Match[str], query: dict[str, str], body: Any) -> Any:
+    for experiment in master.cluster.experiments.values():
+        for trial in experiment.trials:
+            for said in trial.checkpoints:
+                if said["uuid"] == match[1]:
+                    return {"checkpoint": _checkpoint(said, experiment, trial)}
+    raise Refused(404, f"checkpoint '{match[1]}' not found")
+
+
+def _checkpoint(said: dict[str, Any], experiment: Experiment, trial: Trial) -> dict[str, Any]:
+    """As `v1Checkpoint`."""
+    return {
+        "uuid": said["uuid"],
+        "resources": said["resources"],
+        "metadata": said["metadata"],
+        "state": said["state"],
+        "taskId": said["taskId"],
+        "training": {
+            "trialId": trial.id,
+            "experimentId": experiment.id,
+            "experimentConfig": experiment.config,
+            "hparams": trial.hparams,
+        },
+        "reportTime": said.get("reportTime"),
+    }
 
 
 @route("GET", EXPERIMENT + "/searcher/best_searcher_validation_metric")

@@ -1,0 +1,1 @@
+"""Talking with a trained model: the conversation, its commands, a console and a page."""

@@ -1,0 +1,1 @@
+"""Tests of chats, and what they share."""
