@@ -35,7 +35,6 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
             "max_steps": 18,
             "eval_steps": 9,
             "save_steps": 18,
-            "per_device_train_batch_size": 8,
             "learning_rate": 1e-2,
         },
         "tasks": {
@@ -131,6 +130,7 @@ def test_nothing_is_drawn_and_the_model_is_left_as_it_was(
     given["training_arguments"] = base["training_arguments"] | {
         "max_steps": 2,
         "eval_steps": 1,
+        "per_device_train_batch_size": 8,
         "use_cpu": True,
     }
     del given["tasks"]
