@@ -27,7 +27,9 @@ def test_virtual_tokens_take_positions_of_the_tuned_model_alone(adapters: Adapte
 def test_an_encoder_has_positions_of_its_own(
     tmp_path: Path, architecture: str, longest: int | None
 ) -> None:
-    found = engine(as_checkpoint(make_model(tmp_path / "model", architecture)))
+    sources = {"sources": [{"path": "pairs"}]}
+    whole = as_checkpoint(make_model(tmp_path / "model", architecture), data_arguments=sources)
+    found = engine(whole)
     assert found.longest_prompt == longest
     assert found.positions is None
     assert length_when_cut(found, 50) == longest
