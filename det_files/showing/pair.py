@@ -6,7 +6,6 @@ import gc
 from collections.abc import Iterator
 from typing import Any
 
-from det_files.evaluation.asking import data_from_here
 from det_files.models import SEQ2SEQ
 from det_files.trained.checkpoint import TrainedCheckpoint
 from det_files.trained.model import (
@@ -14,6 +13,7 @@ from det_files.trained.model import (
     MODELS,
     TUNED,
     TrainedModel,
+    data_from_here,
     load_base,
     load_trained,
 )
