@@ -1,4 +1,4 @@
-# make setup | quickstart | test | test-determined-0.37 | check | bench | clean. Set-up goes to .venv and
+# make setup | quickstart | notebook | test | test-determined-0.37 | check | bench | clean. Set-up goes to .venv and
 # models/, DeepSpeed's operators to ~/.cache/torch_extensions, tokens to ~/.cache/det_files.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
@@ -11,7 +11,7 @@ RUN_QUICKSTART := $(BIN)/python -m det_files.local experiments/smollm2_135m_quic
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: setup machine quickstart test test-determined-0.37 check bench clean
+.PHONY: setup machine quickstart notebook test test-determined-0.37 check bench clean
 
 setup: machine .venv/installed .venv/operators $(MODEL)/config.json
 
@@ -50,6 +50,12 @@ $(MODEL)/config.json: | .venv/installed
 quickstart: setup
 	@set -o pipefail; run=$$($(RUN_QUICKSTART) | tee >(cat >&2) | tail -n 1) && \
 		$(BIN)/python -m det_files.evaluation.compare "$$run"
+
+# The comparison of a run's models as a page, RUN/comparison.html; RUN may be an experiment's id.
+RUN ?= $(lastword $(sort $(wildcard runs/smollm2_135m_quickstart/*)))
+notebook: setup
+	@test -n "$(RUN)" || { echo "name a run: make notebook RUN=runs/NAME/NUMBER, or make quickstart first"; exit 1; }
+	$(BIN)/python -m det_files.notebook $(RUN)
 
 # Lives on the stand-in cluster are mostly one process that imports: two at a time.
 LIVES := tests/cluster/lives

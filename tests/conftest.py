@@ -249,3 +249,11 @@ def adapters(tiny_overrides: dict[str, Any], tmp_path_factory: pytest.TempPathFa
     from export_checkpoints import Adapters
 
     return Adapters(tmp_path_factory.mktemp("adapters"), tiny_overrides)
+
+
+@pytest.fixture(scope="session")
+def tiny_run(adapters: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a run that trained a LoRA of the tiny Llama."""
+    from tiny_runs import make_run
+
+    return make_run(tmp_path_factory.mktemp("runs") / "1", adapters("lora"))

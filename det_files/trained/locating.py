@@ -21,7 +21,7 @@ def locate(name: str) -> Path:
     path = Path(name)
     if path.is_dir():
         return path
-    if not _is_uuid(name):
+    if not is_uuid(name):
         reason = "no such directory, and no UUID of a checkpoint that Determined has"
         raise ConfigError(Fault(name, reason))
     from det_files.trained.downloading import download
@@ -29,7 +29,8 @@ def locate(name: str) -> Path:
     return download(name)
 
 
-def _is_uuid(name: str) -> bool:
+def is_uuid(name: str) -> bool:
+    """Whether a name is written as the UUID of a checkpoint."""
     try:
         return str(uuid.UUID(name)) == name.lower()
     except ValueError:

@@ -1,0 +1,61 @@
+"""Both models of a checkpoint are asked in turn, with as few loads as can be."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+
+import pytest
+import torch
+from export_checkpoints import Adapters
+from transformers import AutoModelForCausalLM
+
+from det_files.showing import pair as pair_module
+from det_files.showing.pair import Pair
+from det_files.trained.checkpoint import open_checkpoint
+from det_files.trained.model import BASE, TUNED
+
+IDS = torch.tensor([[4, 9, 30, 7, 5]])
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is loaded, in order; loaded as ever."""
+    made: list[str] = []
+    for which, name in ((BASE, "load_base"), (TUNED, "load_trained")):
+        real = getattr(pair_module, name)
+        spy = lambda checkpoint, real=real, which=which: made.append(which) or real(checkpoint)  # noqa: E731
+        monkeypatch.setattr(pair_module, name, spy)
+    return made
+
+
+def logits(pair: Pair) -> dict[str, torch.Tensor]:
+    with torch.no_grad():
+        return {which: model(input_ids=IDS).logits for which, model in pair.each()}
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_base_is_the_model_that_training_started_from(
+    adapters: Adapters, tiny_model: Path, loads: list[str], method: str
+) -> None:
+    pair = Pair(open_checkpoint(adapters(method)))
+    assert loads == []
+    first, second = logits(pair), logits(pair)
+    started = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+    for found in (first, second):
+        torch.testing.assert_close(found[BASE], started(input_ids=IDS).logits.detach())
+        assert not torch.allclose(found[TUNED], found[BASE])
+    # Of a whole model, the one at hand is asked first.
+    assert loads == ([TUNED] if method == "lora" else [BASE, TUNED, BASE])
+
+
+def test_weights_are_let_go(adapters: Adapters) -> None:
+    pair = Pair(open_checkpoint(adapters("lora")))
+    logits(pair)
+    pair.release()
+    gc.collect()
+    assert not any(
+        type(thing).__name__.startswith("PeftModel")
+        for thing in gc.get_objects()
+        if isinstance(thing, torch.nn.Module) and getattr(thing, "training", True) is False
+    )

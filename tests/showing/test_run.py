@@ -1,0 +1,91 @@
+"""A run is found by its directory, and an experiment by its id, with what its trial reported."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+import yaml
+from export_checkpoints import Adapters
+
+from cluster.standin import results as results  # its routes
+from cluster.standin.master import OPERATIONS, Master
+from det_files.faults import ConfigError
+from det_files.local.metrics import read_rows, series
+from det_files.showing.run import find_run
+
+BEST, WORSE = "0f3c21ef-6d49-4979-8ef9-40d208ac3daa", "1f3c21ef-6d49-4979-8ef9-40d208ac3daa"
+
+
+@pytest.fixture
+def master(tmp_path: Path) -> Iterator[Master]:
+    """A cluster with one experiment of one trial, which is the current user's master."""
+    from determined.experimental import client
+
+    running = Master(tmp_path / "cluster", [0])
+    length = {"max_length": {"batches": 4}} if OPERATIONS else {}
+    config = {
+        "name": "x",
+        "entrypoint": "true",
+        "searcher": {"name": "single", "metric": "eval_loss"} | length,
+        "checkpoint_storage": {"type": "shared_fs", "host_path": str(tmp_path / "storage")},
+    }
+    requests.post(
+        f"{running.url}/api/v1/experiments",
+        json={"config": yaml.safe_dump(config), "modelDefinition": []},
+        headers={"Authorization": "Bearer user-token"},
+    ).raise_for_status()
+    os.environ |= {
+        "DET_MASTER": running.url,
+        "DET_USER": "determined",
+        "DET_USER_TOKEN": "user-token",
+        "DET_FILES_CHECKPOINTS": str(tmp_path / "cache"),
+        "HOME": str(tmp_path / "home"),
+    }
+    client._determined = None  # of another test's master
+    yield running
+    client._determined = None
+    running.close()
+
+
+def report(master: Master, uuid: str, steps: int, eval_loss: float) -> None:
+    """The trial has validated after so many steps, and saved."""
+    _, trial = master.cluster.find(1)
+    trial.metrics["validation", steps] = {"eval_loss": eval_loss}
+    said = {"uuid": uuid, "resources": {}, "state": "STATE_COMPLETED", "taskId": trial.task}
+    trial.checkpoints.append(said | {"metadata": {"steps_completed": steps}})
+
+
+def test_an_experiments_best_checkpoint_is_shown_with_the_metrics_of_its_trial(
+    master: Master, adapters: Adapters, tmp_path: Path
+) -> None:
+    _, trial = master.cluster.find(1)
+    trial.metrics |= {("training", step): {"loss": 5.0 - step} for step in (1, 2, 3)}
+    report(master, BEST, 2, 1.5)
+    report(master, WORSE, 3, 2.5)
+    shutil.copytree(adapters("lora"), tmp_path / "cache" / BEST)  # downloaded before
+    found = find_run(1)
+    assert found.checkpoint.path == tmp_path / "cache" / BEST
+    assert series(found.rows, "training", "loss") == ([1, 2, 3], [4.0, 3.0, 2.0])
+    assert series(found.rows, "validation", "eval_loss") == ([2, 3], [1.5, 2.5])
+
+
+def test_an_experiment_without_a_checkpoint_is_refused(master: Master) -> None:
+    with pytest.raises(ConfigError, match="experiment 1: has no checkpoint"):
+        find_run("1")
+
+
+def test_a_run_is_its_best_trials_best_checkpoint(tiny_run: Path) -> None:
+    found = find_run(str(tiny_run))
+    assert found.checkpoint.path.parent.parent == tiny_run / "trials" / "1"
+    assert found.rows == read_rows(tiny_run / "trials" / "1" / "metrics.jsonl") != []
+    assert find_run(str(found.checkpoint.path)).rows == found.rows
+
+
+def test_what_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="gone: no such directory"):
+        find_run(str(tmp_path / "gone"))
