@@ -67,7 +67,7 @@ def find_page_faults(host: str, port: int, faults: Faults) -> None:
     try:
         socket.create_server((host, port), family=family).close()
     except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
+        reason = str(getattr(error, "strerror", None) or error).partition(" (while")[0]
         faults.add("--port", f"{host}:{port} cannot be had: {reason}; --port 0 takes a free one")
 
 
@@ -155,7 +155,7 @@ def build_page(gradio: Any, talker: Talker, system: str, about: str) -> Any:
         shown = [*panes, note]
         gradio.on(
             [send.click, question.submit],
-            partial(_answer, talker),
+            partial(_answer, talker, gradio.skip()),
             [chat, question, prompt],
             [*shown, question],
             **quiet,
@@ -178,18 +178,23 @@ def _pane(gradio: Any, which: str) -> Any:
     )
 
 
-def _answer(talker: Talker, chat: PageChat, text: str, system: str) -> Iterator[tuple[Any, ...]]:
-    """Yields the panes, the note and what remains in the input, while a message is answered."""
+def _answer(
+    talker: Talker, unchanged: Any, chat: PageChat, text: str, system: str
+) -> Iterator[tuple[Any, ...]]:
+    """Yields the panes, the note and the input, while a message is answered.
+
+    The input is emptied once: what is typed meanwhile stays, as `unchanged` says to Gradio.
+    """
     if not text.strip():
-        yield *_panes(chat), chat.note, text
+        yield *_panes(chat), chat.note, unchanged
         return
-    shown_at = 0.0
+    typed, shown_at = "", 0.0
     for _ in chat.ask(talker, text.strip(), system):
         # A small model gives pieces faster than a browser shows them.
         if time.monotonic() - shown_at >= BETWEEN_UPDATES_S:
-            yield *_panes(chat), chat.note, ""
-            shown_at = time.monotonic()
-    yield *_panes(chat), chat.note, ""
+            yield *_panes(chat), chat.note, typed
+            typed, shown_at = unchanged, time.monotonic()
+    yield *_panes(chat), chat.note, typed
 
 
 def _panes(chat: PageChat) -> list[list[Turn]]:

@@ -103,14 +103,17 @@ def test_both_panes_answer_until_they_are_stopped(browser: Browser, address: str
     browser.say("the cat")
     for which in ("base", "tuned"):
         browser.wait_for(which, "turns.length === 2 && last.length > 40")
+    assert browser.page.input_value("#question textarea") == ""
     grown = browser.turns("tuned")[1]
     browser.wait_for("tuned", f"last.length > {len(grown) + 20}")  # it streams
+    browser.say("typed meanwhile")
+    browser.wait_for("tuned", f"last.length > {len(browser.turns('tuned')[1])}")
     browser.page.click("#stop")
     for which in ("base", "tuned"):
         browser.wait_for(which, "last.endsWith('(stopped)')")
     assert [browser.turns(which)[0] for which in ("base", "tuned")] == ["the cat"] * 2
     assert browser.turns("base")[1] != browser.turns("tuned")[1]
-    assert browser.page.input_value("#question textarea") == ""
+    assert browser.page.input_value("#question textarea") == "typed meanwhile"
     # The next message goes on from there.
     browser.say("and the dog?")
     browser.wait_for("base", "turns.length === 4 && last.length > 20")
