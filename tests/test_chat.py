@@ -46,3 +46,8 @@ def test_gradio_is_asked_for_with_its_pip_line(
 def test_what_is_no_checkpoint_is_said(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is no checkpoint"):
         main([str(tmp_path)])
+
+
+def test_a_name_that_is_no_directory_and_no_uuid_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such directory, and no UUID of a checkpoint"):
+        main([str(tmp_path / "gone")])

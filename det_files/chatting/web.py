@@ -35,9 +35,7 @@ FONTS = ["system-ui", "sans-serif"]
 MONOSPACE = ["ui-monospace", "monospace"]
 # A pane's own button would empty what is shown alone, and not the conversation.
 CSS = """
-footer, #base button[aria-label="Clear"], #tuned button[aria-label="Clear"] {
-  display: none !important
-}
+footer, .icon-button-wrapper:has(button[aria-label="Clear"]) {display: none !important}
 .gradio-container {max-width: 1500px !important}
 """
 
