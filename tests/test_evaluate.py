@@ -80,11 +80,14 @@ def test_two_checkpoints_are_compared(
     first, second = adapters("lora"), adapters("ia3")
     argv = [str(first), "--compare", str(second), "--metrics", "tokens,length", "--limit", "2"]
     assert main([*argv, *SHORT, "--output", str(tmp_path / "e.json")]) == 0
-    assert capsys.readouterr().out.splitlines()[0].split() == ["tuned", "other", "difference"]
+    assert capsys.readouterr().out.splitlines()[0].split() == ["other", "tuned", "difference"]
     found = read_json(tmp_path / "e.json")
     assert found["other"]["checkpoint"] == str(second)
     assert list(found["scores"]) == ["answer_tokens", "cut_off", "answer_characters"]
-    assert found["scores"]["answer_tokens"]["other"]["rows"] == 2
+    scores = found["scores"]["answer_characters"]
+    assert scores["other"]["rows"] == 2
+    gained = scores["tuned"]["value"] - scores["other"]["value"]
+    assert gained != 0 and scores["difference"]["value"] == pytest.approx(gained)
     assert set(found["predictions"]) == {"tuned", "other"}
 
 
@@ -124,6 +127,18 @@ def test_plain_lines_are_scored_against_gold(
     shown = capsys.readouterr().out
     assert "m2_f0.5 (%)" in shown
     assert "100.0 [100.0, 100.0]" in shown
+
+
+def test_files_of_one_name_keep_their_answers_apart(tmp_path: Path) -> None:
+    """One is text and one is JSON: their own names differ by a suffix alone."""
+    lines, records = tmp_path / "system", tmp_path / "system.jsonl"
+    lines.write_text("first\n")
+    records.write_text('{"answer": "second"}\n')
+    output = tmp_path / "out"
+    argv = ["--predictions", str(lines), "--predictions2", str(records), "--metrics", "length"]
+    assert main([*argv, "--output", str(output)]) == 0
+    written = read_json(output / "evaluation.json")["predictions"].values()
+    assert [read_lines(output / name)[0]["answer"] for name in written] == ["first", "second"]
 
 
 def test_a_whole_model_and_its_base_take_turns(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from det_files.data.sources import SPLITS
-from det_files.evaluation.metrics import METRICS, find_unknown
+from det_files.evaluation.metrics import METRICS, PERPLEXITY, find_unknown
 from det_files.faults import Faults
 from det_files.generation.sampling import flag
 from det_files.models import DTYPES
@@ -77,10 +77,16 @@ def find_flag_faults(options: argparse.Namespace, faults: Faults) -> None:
         value = getattr(options, name)
         if value is not None and value < 1:
             faults.add(flag(name), f"expected at least 1, got {value}")
+    if options.num_fewshot is not None and options.num_fewshot < 0:
+        faults.add("--num-fewshot", f"expected at least 0, got {options.num_fewshot}")
     if options.compare and options.model == BOTH:
         faults.add("--compare", "compares one model with it: --model tuned or base")
     if options.data and options.split:
         faults.add("--data", "takes the place of --split: say one of them")
+    if options.m2 and options.split and not options.predictions:
+        faults.add("--split", "has no effect with --m2, whose sentences are asked")
+    if options.perplexity_text and options.metrics and PERPLEXITY not in options.metrics:
+        faults.add("--perplexity-text", f"has no effect: --metrics does not name {PERPLEXITY}")
     if options.engine == LM_EVAL and not options.tasks:
         faults.add("--tasks", "--engine lm-eval needs the names of its tasks")
 

@@ -13,16 +13,14 @@ from det_files.data.rows import is_text
 from det_files.evaluation.fitting import find_unmet_needs, fitting_metrics
 from det_files.evaluation.from_files import read_gold
 from det_files.evaluation.m2_file import GoldSentence
-from det_files.evaluation.metrics import Scored
+from det_files.evaluation.metrics import PERPLEXITY, Scored
 from det_files.evaluation.questions import AskedRow, read_file, read_split
 from det_files.faults import ConfigError, Faults
 from det_files.models import SEQ2SEQ
 from det_files.trained.checkpoint import TrainedCheckpoint, open_checkpoint
 from det_files.trained.locating import locate
-from det_files.trained.model import data_from_here
+from det_files.trained.model import answering_data, data_from_here
 from det_files.trained.prompts import choose_source
-
-PERPLEXITY = "perplexity"
 
 
 @dataclass(frozen=True)
@@ -88,6 +86,7 @@ def read_asked(options: argparse.Namespace, faults: Faults) -> Asked:
             rows = _read_rows(options, checkpoint, gold)
         except ConfigError as error:
             faults.extend(error)
+    _find_mixed(rows, faults)
     if rows and is_text(rows[0].row):
         texts, rows = texts or [row.shown for row in rows], []
     metrics = _settle_metrics(options, rows, texts, gold, faults)
@@ -99,11 +98,21 @@ def read_asked(options: argparse.Namespace, faults: Faults) -> Asked:
     return Asked(checkpoint, other, rows, texts, gold or (), metrics)
 
 
+def _find_mixed(rows: Sequence[AskedRow], faults: Faults) -> None:
+    """Notes rows of which some are answered and others read."""
+    kinds = {is_text(row.row): row.place for row in rows}
+    if len(kinds) > 1:
+        reason = f"{kinds[True]} is plain text, and {kinds[False]} is not: evaluate them apart"
+        faults.add("--source", reason)
+
+
 def _open(name: str | None, faults: Faults) -> TrainedCheckpoint | None:
     if name is None:
         return None
     try:
-        return open_checkpoint(locate(name))
+        found = open_checkpoint(locate(name))
+        answering_data(found)  # a reward model gives no answers
+        return found
     except ConfigError as error:
         faults.extend(error)
         return None

@@ -6,7 +6,15 @@ from collections.abc import Callable, Iterable, Sequence
 
 from det_files.evaluation.exact_match import parse_strictly
 from det_files.evaluation.final_answer import MARKER, final_number
-from det_files.evaluation.metrics import GOLD, METRICS, REFERENCE, TEXTS, TOKENS, Scored
+from det_files.evaluation.metrics import (
+    GOLD,
+    METRICS,
+    PERPLEXITY,
+    REFERENCE,
+    TEXTS,
+    TOKENS,
+    Scored,
+)
 from det_files.faults import Faults
 
 
@@ -26,7 +34,7 @@ def fitting_metrics(
     names = ["m2"] if gold else _of_references([row.reference for row in rows])
     if rows and all(row.tokens is not None for row in rows):
         names.append("tokens")
-    return names + (["perplexity"] if texts else [])
+    return names + ([PERPLEXITY] if texts else [])
 
 
 def _of_references(references: Sequence[str | None]) -> list[str]:

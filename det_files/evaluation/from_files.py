@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from det_files.evaluation.fitting import find_unmet_needs, fitting_metrics
 from det_files.evaluation.m2_file import GoldSentence, read_m2
-from det_files.evaluation.metrics import score
+from det_files.evaluation.metrics import PERPLEXITY, score
 from det_files.evaluation.predictions import (
     ANSWER,
     REFERENCE,
@@ -48,12 +49,16 @@ def measure_files(options: argparse.Namespace, faults: Faults) -> tuple[list[str
         if len(read) == 2 and (reason := find_other_rows(*read)):
             faults.add("--predictions2", reason)
     faults.raise_if_any()
-    titles = [path.name for path in files]
-    if len(set(titles)) < len(titles):
-        titles = [str(path) for path in files]
-    if len(set(titles)) < len(titles):
-        titles = ["predictions", "predictions2"]
+    titles = _titles(files)
     return names, [_measure(t, names, found, gold) for t, found in zip(titles, read, strict=True)]
+
+
+def _titles(files: Sequence[Path]) -> list[str]:
+    """What tables and files of answers call each file; no two are the same, suffix or not."""
+    for titles in ([path.name for path in files], [str(path) for path in files]):
+        if len({title.removesuffix(".jsonl") for title in titles}) == len(files):
+            return titles
+    return ["predictions", "predictions2"]
 
 
 def read_gold(options: argparse.Namespace, faults: Faults) -> list[GoldSentence] | None:
@@ -76,9 +81,9 @@ def _find_needs(
 ) -> None:
     rows, places = [p.scored for p in found], [p.place for p in found]
     count = None if gold is None else len(gold)
-    if "perplexity" in names:
-        faults.add("--metrics", "perplexity is measured on a model, of which these are answers")
-    rest = [name for name in names if name != "perplexity"]
+    if PERPLEXITY in names:
+        faults.add("--metrics", f"{PERPLEXITY} is measured on a model, of which these are answers")
+    rest = [name for name in names if name != PERPLEXITY]
     find_unmet_needs(rest, rows, places, faults, gold=count, answers=str(path))
 
 

@@ -7,16 +7,17 @@ import gc
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from det_files.data.rows import BadRows
 from det_files.data.templates import NotRendered
 from det_files.evaluation.arguments import BATCH_SIZE, MAX_NEW_TOKENS, model_names
-from det_files.evaluation.asking import PERPLEXITY, Asked, read_asked
-from det_files.evaluation.metrics import Scored, Statistics, of_texts, score
+from det_files.evaluation.asking import Asked, read_asked
+from det_files.evaluation.metrics import PERPLEXITY, Scored, Statistics, of_texts, score
 from det_files.evaluation.perplexity import DocumentLoss, TextLosses, score_texts
 from det_files.evaluation.predictions import to_record
 from det_files.evaluation.progress import Counter
 from det_files.evaluation.questions import AskedRow
 from det_files.evaluation.results import Measured, row_scores
-from det_files.faults import ConfigError, Fault, Faults
+from det_files.faults import Faults
 from det_files.generation.answers import LENGTH, Answer
 from det_files.generation.decoding import decode
 from det_files.generation.sampling import Sampling
@@ -46,12 +47,13 @@ def measure_models(options: argparse.Namespace, faults: Faults) -> tuple[Asked, 
     def measure(name: str, trained: TrainedModel) -> Measured:
         return _measure(name, trained, asked, options, terminal)
 
-    names = model_names(options)
-    found = in_turn(asked.checkpoint, names, options.dtype, measure)
-    if asked.other is not None:
+    found: list[Measured] = []
+    if asked.other is not None:  # in the base's place: the difference is what CHECKPOINT gained
         found += in_turn(
             asked.other, [TUNED], options.dtype, lambda _, trained: measure(OTHER, trained)
         )
+        gc.collect()
+    found += in_turn(asked.checkpoint, model_names(options), options.dtype, measure)
     return asked, found
 
 
@@ -140,11 +142,11 @@ def make_prompts(
     """Returns the rows' prompts as training makes them, and what is right as it is to be said.
 
     Raises:
-        ConfigError: the template does not take a row, or nothing is left of it.
+        ConfigError: the template does not take some of the rows, or they have no tokens.
     """
     labels = {source.label for source in trained.data.settled_sources()}
     made: dict[str | None, Prompts] = {}
-    prompts, references, faults = [], [], Faults()
+    prompts, references, bad = [], [], BadRows("")
     for row in rows:
         label = row.source.label if row.source.label in labels else None
         if label not in made:
@@ -152,14 +154,15 @@ def make_prompts(
         try:
             prompts.append(made[label].tokens(row.row))
         except NotRendered as error:
-            raise ConfigError(Fault(row.place, str(error))) from error
+            bad.add(row.place, str(error))
+            continue
         if not prompts[-1]:
-            faults.add(row.place, "is empty: there is no prompt to answer")
+            bad.add(row.place, "is empty: there is no prompt to answer")
         answer = row.answer
         if answer is not None and "messages" not in row.row:
             answer = made[label].template.render_answer(answer)
         references.append(answer)
-    faults.raise_if_any()
+    bad.raise_if_any()
     return prompts, references
 
 

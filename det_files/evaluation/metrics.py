@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 REFERENCE, GOLD, TOKENS, TEXTS = "references", "gold corrections", "token counts", "texts"
 HIGHER, LOWER = "higher", "lower"
 PER_CENT = "%"
+PERPLEXITY = "perplexity"  # the metric that is of texts, and not of answers
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def scores_of(names: Iterable[str]) -> dict[str, Score]:
 def of_texts(losses: TextLosses) -> Statistics:
     """The scores of `perplexity`: of a model's losses of texts, a row a document."""
     return {
-        "perplexity": losses.perplexity(),
+        PERPLEXITY: losses.perplexity(),
         "character_perplexity": losses.character_perplexity(),
         "bits_per_byte": losses.bits_per_byte(),
         "token_accuracy": per_cent(losses.token_accuracy()),
@@ -243,10 +244,10 @@ METRICS: Mapping[str, Metric] = {
         (Score("answer_tokens", "tokens", ""), Score("cut_off", better=LOWER)),
         _tokens,
     ),
-    "perplexity": Metric(
+    PERPLEXITY: Metric(
         TEXTS,
         (
-            Score("perplexity", "", LOWER),
+            Score(PERPLEXITY, "", LOWER),
             Score("character_perplexity", "", LOWER),
             Score("bits_per_byte", "bits", LOWER),
             Score("token_accuracy"),

@@ -147,5 +147,7 @@ def _scored(values: Mapping[str, Any], fields: Fields) -> tuple[Scored | None, s
     if reference is not None and not isinstance(reference, str):
         return None, f'"{fields.reference}" is a {type(reference).__name__}, expected a string'
     tokens, reason = values.get("num_generated_tokens"), values.get("finish_reason")
+    if tokens is not None and (not isinstance(tokens, int) or isinstance(tokens, bool)):
+        return None, f'"num_generated_tokens" is {tokens!r}, expected a whole number'
     cut_off = None if reason is None else reason == LENGTH
     return Scored(str(asked), answer, reference, tokens, cut_off), ""

@@ -79,13 +79,23 @@ def read_split(args: DataArguments, name: str, limit: int | None = None) -> list
     """
     rows: list[AskedRow] = []
     for number, source in enumerate(args.settled_sources()):
-        split = open_source(source, number).get(name)
-        if split is not None:
-            rest = None if limit is None else limit - len(rows)
-            rows += _asked(split, source, rest)
+        rest = None if limit is None else limit - len(rows)
+        rows += split_rows(source, number, name, rest)
     if not rows:
         raise ConfigError(Fault(f"{SECTION}.sources", f"the {name} split has no rows"))
     return rows
+
+
+def split_rows(
+    source: SourceArguments, number: int, name: str, limit: int | None = None
+) -> list[AskedRow]:
+    """Returns the (first `limit`) rows of a split of one source; none where it has no such split.
+
+    Raises:
+        ConfigError: they are bad, or the source, the `number`-th of its run, is not there.
+    """
+    split = open_source(source, number).get(name)
+    return [] if split is None else _asked(split, source, limit)
 
 
 def read_file(path: Path, source: SourceArguments, limit: int | None = None) -> list[AskedRow]:

@@ -21,7 +21,7 @@ from det_files.data.rows import is_text
 from det_files.evaluation.fitting import find_unmet_needs
 from det_files.evaluation.m2_file import GoldSentence, read_m2
 from det_files.evaluation.metrics import Scored, score
-from det_files.evaluation.questions import AskedRow, make_questions, read_file, read_split
+from det_files.evaluation.questions import AskedRow, make_questions, read_file, split_rows
 from det_files.evaluation.tasks import SECTION, VAL, TaskArguments
 from det_files.faults import ConfigError, Fault, Faults
 from det_files.generation.answers import until_end
@@ -93,6 +93,8 @@ def chosen_sources(task: TaskArguments, args: DataArguments) -> list[tuple[int, 
 def read_rows(task: TaskArguments, args: DataArguments) -> list[AskedRow]:
     """Returns the (first `max_samples`) rows of a task's file, or of a split of its sources.
 
+    Sources that have no such split are left out.
+
     Raises:
         ConfigError: they are not there, or are bad.
     """
@@ -101,10 +103,10 @@ def read_rows(task: TaskArguments, args: DataArguments) -> list[AskedRow]:
         source = chosen[0][1]
         source = source if task.source else replace(source, columns={})
         return read_file(Path(task.path), source, task.max_samples)
-    by_source = [
-        read_split(replace(args, sources=[source]), task.split, task.max_samples)
-        for _, source in chosen
-    ]
+    by_source = [split_rows(s, number, task.split, task.max_samples) for number, s in chosen]
+    if not any(by_source):
+        labels = ", ".join(source.label for _, source in chosen)
+        raise ConfigError(Fault("", f"there is no {task.split} split with rows: {labels}"))
     return in_turn(by_source, task.max_samples)
 
 

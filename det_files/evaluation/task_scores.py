@@ -7,6 +7,7 @@ many batches as the others, and goes on with one until the last rank has ended.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -31,6 +32,7 @@ from det_files.generation.searching import search, search_batches
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
@@ -63,6 +65,7 @@ def load_tasks(
                 content = load_texts(name, task, args, tokenizer, model)
             else:
                 content = load_rows(name, task, args, data, tokenizer)
+                _warn_of_full(name, content, model)
             loaded.append(LoadedTask(name, task, content))
         except ConfigError as error:
             for fault in error.faults:
@@ -72,6 +75,18 @@ def load_tasks(
                 )
     faults.raise_if_any()
     return loaded
+
+
+def _warn_of_full(name: str, rows: TaskRows, model: torch.nn.Module) -> None:
+    full = sum(not room_for_answer(model, len(prompt), 1) for prompt in rows.prompts)
+    if full:
+        logger.warning(
+            "%s.%s: %d of %d prompts leave no room in the model's context: they have no answer",
+            SECTION,
+            name,
+            full,
+            len(rows.prompts),
+        )
 
 
 def score_tasks(trainer: Any, tasks: Sequence[LoadedTask]) -> dict[str, float]:

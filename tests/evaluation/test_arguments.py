@@ -57,4 +57,12 @@ def test_flags_without_an_effect_are_faults() -> None:
         "--metrics: has no effect with --engine lm-eval",
         "--tasks: --engine lm-eval needs the names of its tasks",
     ]
+    assert faults_of("run", "--m2", "gold.m2", "--split", "val") == [
+        "--split: has no effect with --m2, whose sentences are asked"
+    ]
+    assert faults_of("run", "--perplexity-text", "a.txt", "--metrics", "bleu") == [
+        "--perplexity-text: has no effect: --metrics does not name perplexity"
+    ]
+    few = ("run", "--engine", "lm-eval", "--tasks", "a", "--num-fewshot", "-1")
+    assert faults_of(*few) == ["--num-fewshot: expected at least 0, got -1"]
     assert faults_of("run", "--metrics", ",") == ["--metrics: names none"]

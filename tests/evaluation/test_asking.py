@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from export_checkpoints import Adapters, seq2seq_adapters
+from export_checkpoints import Adapters, as_checkpoint, seq2seq_adapters
 
 from det_files.evaluation.arguments import parse
 from det_files.evaluation.asking import Asked, read_asked
@@ -102,6 +102,36 @@ def test_rows_without_what_a_metric_needs_are_named(adapters: Adapters, tmp_path
     assert f"{file}, line 2: bleu needs a reference" in text
     assert f"{file}, line 1: final_answer needs a number" in text
     assert "--perplexity-text: perplexity needs a file of texts" in text
+
+
+def test_rows_to_answer_and_texts_to_read_are_not_mixed(
+    adapters: Adapters, tiny_data: Path, tmp_path: Path
+) -> None:
+    """In either order: inputs would pass for texts, or texts for questions."""
+    checkpoint = tmp_path / "mixed"
+    shutil.copytree(adapters("lora"), checkpoint)
+    (checkpoint / "manifest.json").unlink()
+    for split in ("train", "test"):
+        (tmp_path / "texts" / split).mkdir(parents=True)
+        (tmp_path / "texts" / split / "a.jsonl").write_text('{"text": "one"}\n')
+    sources = [{"path": str(path)} for path in (tiny_data, tmp_path / "texts")]
+    said = parse_yaml((checkpoint / "run_args.yaml").read_text(), "run")
+    for ordered in (sources, sources[::-1]):
+        said["data_arguments"]["sources"] = ordered
+        (checkpoint / "run_args.yaml").write_text(to_yaml(said))
+        with pytest.raises(ConfigError, match=r"a.jsonl, line 1 is plain text, and .* is not"):
+            asked(checkpoint)
+    assert asked(checkpoint, "--source", "texts").texts == ["one"]
+
+
+def test_a_reward_model_is_refused_before_another_is_loaded(
+    adapters: Adapters, tmp_path: Path
+) -> None:
+    reward = as_checkpoint(
+        make_model(tmp_path / "reward"), preference_arguments={"method": "reward"}
+    )
+    with pytest.raises(ConfigError, match=f"{reward}: is a reward model"):
+        asked(adapters("lora"), "--compare", reward)
 
 
 def test_an_encoder_decoder_has_no_perplexity(tmp_path: Path) -> None:

@@ -84,6 +84,7 @@ def test_bad_lines_are_named(tmp_path: Path) -> None:
         {"row": "1", "answer": "c"},
         {"row": 2, "answer": 5},
         {"row": 3, "answer": "d", "output": ["e"]},
+        {"row": 4, "answer": "e", "num_generated_tokens": "few", "finish_reason": "stop"},
     )
     file.write_text(file.read_text() + "{\n")
     with pytest.raises(ConfigError) as caught:
@@ -94,7 +95,8 @@ def test_bad_lines_are_named(tmp_path: Path) -> None:
         "line 3: \"row\" is '1', expected a whole number",
         'line 4: "answer" is a int, expected a string',
         'line 5: "output" is a list, expected a string',
-        "line 6: no JSON",
+        "line 6: \"num_generated_tokens\" is 'few', expected a whole number",
+        "line 7: no JSON",
     ):
         assert part in text
 

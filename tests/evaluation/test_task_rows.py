@@ -105,6 +105,31 @@ def test_sources_take_turns(tmp_path: Path, tokenizer: Any) -> None:
     assert in_turn([[1, 2, 3], [], [4]], None) == [1, 4, 2, 3]
 
 
+def test_sources_without_a_test_split_are_left_out(tmp_path: Path, tokenizer: Any) -> None:
+    for name, splits in (("one", ("train", "val")), ("two", ("train", "val", "test"))):
+        for split in splits:
+            write(tmp_path / name / split / "rows.jsonl", {"input": "cat", "output": f"{name} 0"})
+    sources = [SourceArguments(path=str(tmp_path / name)) for name in ("one", "two")]
+    run = Run(tokenizer, *sources)
+    assert [row.reference for row in run.rows(split="test").rows] == ["two 0"]
+    with pytest.raises(ConfigError, match="there is no test split with rows: one"):
+        run.rows(split="test", source="one")
+
+
+def test_prompts_without_room_for_an_answer_are_counted(
+    tiny_data: Path, tiny_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model, tokenizer = load_model(ModelArguments(str(tiny_model), dtype="float32"))
+    run = Run(tokenizer, SourceArguments(path=str(tiny_data)))
+    long = "the red cat " * model.config.max_position_embeddings
+    file = write(
+        tmp_path / "rows.jsonl", *({"input": text, "output": "a"} for text in ("cat", long))
+    )
+    task = TaskArguments(["exact_match"], path=str(file))
+    load_tasks({"t": task}, run.args, run.data, tokenizer, model)
+    assert "eval_tasks.t: 1 of 2 prompts leave no room" in caplog.text
+
+
 def test_sentences_of_an_m2_file_are_asked(tiny_data: Path, tmp_path: Path, tokenizer: Any) -> None:
     gold = tmp_path / "gold.m2"
     gold.write_text("S a cat\n\nS dog sees\nA 0 0|||M|||the|||REQUIRED|||-NONE-|||0\n")
