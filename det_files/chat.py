@@ -13,7 +13,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from det_files.chatting.console import Console
@@ -23,6 +22,7 @@ from det_files.chatting.web import serve
 from det_files.faults import ConfigError, Fault, exit_on_config_error
 from det_files.generation.sampling import sampling_of
 from det_files.trained.checkpoint import TrainedCheckpoint, open_checkpoint
+from det_files.trained.locating import locate
 
 if TYPE_CHECKING:
     from det_files.chatting.trained_talker import TrainedTalker
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parse(argv)
     find_faults(options)
     with redirect_stdout(sys.stderr):  # stdout holds answers alone, and libraries write to it
-        checkpoint = open_checkpoint(Path(options.checkpoint))
+        checkpoint = open_checkpoint(locate(options.checkpoint))
         talker = load_talker(checkpoint, options)
     about = f"{checkpoint.path} ({checkpoint.method})"
     if options.web:

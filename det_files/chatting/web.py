@@ -87,7 +87,7 @@ def serve(talker: Talker, system: str | None, host: str, port: int, about: str) 
 
     page = build_page(gradio, talker, system or "", about)
     _, url, _ = page.launch(
-        server_name=host,
+        server_name=f"[{host}]" if ":" in host else host,  # it makes a URL of it
         server_port=port or free_ports(1)[0],
         share=False,
         quiet=True,

@@ -90,4 +90,4 @@ def length_when_cut(engine: Engine, wanted: int) -> int | None:
     longest = engine.longest_prompt
     if longest is None or engine.positions is None:
         return longest
-    return max(engine.positions + 1 - wanted, -(-engine.positions // 2))
+    return max(longest + 1 - wanted, -(-engine.positions // 2))

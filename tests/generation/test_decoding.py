@@ -291,6 +291,17 @@ def test_beams_are_those_of_generate_the_best_first(
         assert [found[number, sequence] for sequence in range(3)] == texts
 
 
+def test_beams_are_not_penalized_for_what_a_prompt_is_filled_up_with(
+    strong: Strong, prompts: list[list[int]]
+) -> None:
+    model, tokenizer = strong()
+    sampling = Sampling(TOKENS, num_beams=2, repetition_penalty=8.0)
+    alone = [next(decode(model, tokenizer, [p], sampling)).token_ids for p in prompts]
+    tokenizer.pad_token = tokenizer.convert_ids_to_tokens(alone[3][0])
+    found = {answer.number: answer.token_ids for answer in decode(model, tokenizer, prompts, sampling)}
+    assert [found[number] for number in range(len(prompts))] == alone
+
+
 @pytest.mark.parametrize("method", ["full", "prompt", "prefix"])
 @pytest.mark.parametrize("architecture", ["llama", "gpt2"])
 def test_an_answer_ends_at_the_models_last_position(
