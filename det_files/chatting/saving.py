@@ -48,8 +48,8 @@ def save(conversation: Conversation, argument: str, as_pairs: bool = False) -> s
         reason = f"{path} exists: say /save {ADD} FILE or /save {REPLACE} FILE"
         raise CannotSave(reason) from error
     except (OSError, ValueError) as error:  # no name may hold a NUL
-        reason = getattr(error, "strerror", None) or error
-        raise CannotSave(f"{path}: {reason}") from error
+        why = getattr(error, "strerror", None) or error
+        raise CannotSave(f"{path}: {why}") from error
     stopped = sum("stopped" in turn for turn in conversation.turns)
     return f"saved to {path}" + (f"; {stopped} of its answers stopped early" if stopped else "")
 

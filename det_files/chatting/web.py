@@ -140,14 +140,7 @@ def build_page(gradio: Any, talker: Talker, system: str, about: str) -> Any:
             panes = [_pane(gradio, which) for which in MODELS]
         note = gradio.Markdown(elem_id="note")
         with gradio.Row():
-            question = gradio.Textbox(
-                show_label=False,
-                placeholder="A message to both models",
-                elem_id="question",
-                autofocus=True,
-                scale=8,
-                container=False,
-            )
+            question = _question(gradio)
             send = gradio.Button("Send", variant="primary", elem_id="send", min_width=90)
             stop = gradio.Button("Stop", variant="stop", elem_id="stop", min_width=90)
             clear = gradio.Button("Clear", elem_id="clear", min_width=90)
@@ -164,6 +157,17 @@ def build_page(gradio: Any, talker: Talker, system: str, about: str) -> Any:
         stop.click(lambda chat: chat.stop(), [chat], None, queue=False, **quiet)
         clear.click(_clear, [chat], shown, queue=False, **quiet)
     return page
+
+
+def _question(gradio: Any) -> Any:
+    return gradio.Textbox(
+        show_label=False,
+        placeholder="A message to both models",
+        elem_id="question",
+        autofocus=True,
+        scale=8,
+        container=False,
+    )
 
 
 def _pane(gradio: Any, which: str) -> Any:

@@ -79,5 +79,5 @@ def test_what_cannot_be_written_is_said(
 
 
 def test_the_home_of_a_user_who_is_not_here(conversation: Conversation) -> None:
-    with pytest.raises(CannotSave, match="^~no-such-user/chat.jsonl: .*home"):
+    with pytest.raises(CannotSave, match=r"^~no-such-user/chat.jsonl: .*home"):
         save(conversation, "--append ~no-such-user/chat.jsonl")

@@ -1,5 +1,6 @@
 """Batched answers are those of plain greedy search, one prompt at a time."""
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -92,6 +93,24 @@ def test_the_models_own_sampling_and_training_settings_have_no_effect(
     for name, value in settings.items():
         setattr(model.generation_config, name, value)
     assert generate_answers(model, tokenizer, prompts, max_new_tokens=TOKENS) == wanted
+
+
+def test_generate_is_told_of_no_length_twice(
+    strong: Strong, prompts: list[list[int]], caplog: pytest.LogCaptureFixture
+) -> None:
+    model, tokenizer = strong("t5")
+    sampling = Sampling(TOKENS)
+    logging.getLogger("transformers").addHandler(caplog.handler)
+    try:
+        found = by_key(decode(model, tokenizer, prompts[:1], sampling))
+    finally:
+        logging.getLogger("transformers").removeHandler(caplog.handler)
+    assert not [r for r in caplog.records if "min_length" in r.getMessage()]
+    tokenizer.eos_token = tokenizer.convert_ids_to_tokens(found[0, 0][2])
+    ended = by_key(decode(model, tokenizer, prompts[:1], sampling))
+    assert len(ended[0, 0]) < TOKENS
+    model.generation_config.min_length = TOKENS  # as BART's summaries ship it
+    assert by_key(decode(model, tokenizer, prompts[:1], sampling)) == ended
 
 
 def test_an_answer_ends_at_any_end_token_and_without_it(
@@ -289,17 +308,6 @@ def test_beams_are_those_of_generate_the_best_first(
         start = 1 if architecture == "t5" else len(prompt)
         texts = tokenizer.batch_decode(output[:, start:], skip_special_tokens=True)
         assert [found[number, sequence] for sequence in range(3)] == texts
-
-
-def test_beams_are_not_penalized_for_what_a_prompt_is_filled_up_with(
-    strong: Strong, prompts: list[list[int]]
-) -> None:
-    model, tokenizer = strong()
-    sampling = Sampling(TOKENS, num_beams=2, repetition_penalty=8.0)
-    alone = [next(decode(model, tokenizer, [p], sampling)).token_ids for p in prompts]
-    tokenizer.pad_token = tokenizer.convert_ids_to_tokens(alone[3][0])
-    found = {answer.number: answer.token_ids for answer in decode(model, tokenizer, prompts, sampling)}
-    assert [found[number] for number in range(len(prompts))] == alone
 
 
 @pytest.mark.parametrize("method", ["full", "prompt", "prefix"])
