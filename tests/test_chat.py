@@ -48,6 +48,18 @@ def test_what_is_no_checkpoint_is_said(tmp_path: Path) -> None:
         main([str(tmp_path)])
 
 
-def test_a_name_that_is_no_directory_and_no_uuid_is_said(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no such directory, and no UUID of a checkpoint"):
-        main([str(tmp_path / "gone")])
+def test_a_system_prompt_that_is_no_text_is_a_fault(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--system: is not UTF-8 text"):
+        main([str(tmp_path), "--system", "caf\udce9"])  # as the shell's byte E9 comes in
+
+
+def test_a_checkpoint_may_be_named_by_its_uuid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DET_FILES_CHECKPOINTS", str(tmp_path))
+    uuid = "0b6c3f6e-7a6e-4a55-9d4b-2f8f3f0c2a11"
+    (tmp_path / uuid).mkdir()  # downloaded before
+    with pytest.raises(ConfigError, match=f"{tmp_path}/{uuid}: is no checkpoint"):
+        main([uuid])
+    with pytest.raises(ConfigError, match="no UUID of a checkpoint"):
+        main([str(tmp_path / "nowhere")])

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from det_files.chatting.web import find_page_faults
+from det_files.data.rows import half_character
 from det_files.faults import Faults
 from det_files.generation.sampling import add_sampling_flags, flag, sampling_of
 from det_files.models import DTYPES
@@ -38,6 +39,8 @@ def find_faults(options: argparse.Namespace) -> None:
     for name in ("num_beams", "num_return_sequences"):
         if getattr(options, name) != 1:
             faults.add(flag(name), "a chat streams one answer: leave it out")
+    if broken := half_character(options.system or ""):
+        faults.add("--system", f"is not UTF-8 text: {broken}")
     if not 0 <= options.port < 2**16:
         faults.add("--port", f"expected 0 to 65535, got {options.port}")
     if options.web:

@@ -33,9 +33,12 @@ def save(conversation: Conversation, argument: str, as_pairs: bool = False) -> s
     how, _, name = argument.partition(" ")
     if how not in (ADD, REPLACE):
         how, name = "", argument
-    path = Path(name.strip()).expanduser()
     if not conversation.turns:
         raise CannotSave("there is no answer yet")
+    try:
+        path = Path(name.strip()).expanduser()
+    except RuntimeError as error:  # of a user who is not here
+        raise CannotSave(f"{name.strip()}: {error}") from error
     if path.suffix != ".jsonl":
         raise CannotSave(f"{path}: expected a name that ends in .jsonl, as files of rows do")
     rows = pairs_of(conversation) if as_pairs else [{"messages": conversation.messages()}]
@@ -44,8 +47,9 @@ def save(conversation: Conversation, argument: str, as_pairs: bool = False) -> s
     except FileExistsError as error:
         reason = f"{path} exists: say /save {ADD} FILE or /save {REPLACE} FILE"
         raise CannotSave(reason) from error
-    except OSError as error:
-        raise CannotSave(f"{path}: {error.strerror}") from error
+    except (OSError, ValueError) as error:  # no name may hold a NUL
+        why = getattr(error, "strerror", None) or error
+        raise CannotSave(f"{path}: {why}") from error
     stopped = sum("stopped" in turn for turn in conversation.turns)
     return f"saved to {path}" + (f"; {stopped} of its answers stopped early" if stopped else "")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
-from typing import Any
 
 from det_files.chatting.conversation import USER, Turn
 from det_files.chatting.fitting import TooLong, without_oldest
@@ -12,14 +11,13 @@ from det_files.chatting.talker import CannotAnswer
 from det_files.data.arguments import INPUT_PLACEHOLDER
 from det_files.data.templates import NotRendered
 from det_files.faults import ConfigError, Faults
-from det_files.generation.positions import positions_of
+from det_files.generation.positions import longest_prompt, positions_of
 from det_files.generation.running import can_run
 from det_files.generation.sampling import Sampling
 from det_files.generation.streaming import stream
 from det_files.models import SEQ2SEQ
 from det_files.out_of_memory import is_out_of_memory
 from det_files.trained.model import BASE, TUNED, TrainedModel, load_base
-from det_files.tuning.prompt_state import has_prompt
 
 
 class TrainedTalker:
@@ -103,16 +101,10 @@ def _as_question(turn: Turn, form: str) -> str:
 
 def room_for_prompt(trained: TrainedModel, max_new_tokens: int) -> int | None:
     """Tokens that a prompt may have so that the longest answer fits; None: any number."""
-    positions = positions_of(trained.model)
-    if trained.kind != SEQ2SEQ:
-        return None if positions is None else positions - max_new_tokens
-    # An encoder has its positions for itself.
-    own = getattr(trained.model.config, "max_position_embeddings", None)
-    if not isinstance(own, int):
-        return None
-    prompt: Any = trained.model.active_peft_config if has_prompt(trained.model) else None
-    before = prompt is not None and prompt.peft_type != "PREFIX_TUNING"
-    return own - (prompt.num_virtual_tokens if before else 0)
+    longest = longest_prompt(trained.model)
+    if longest is None or trained.kind == SEQ2SEQ:  # an encoder has its positions for itself
+        return longest
+    return longest - max_new_tokens
 
 
 @contextmanager

@@ -85,7 +85,7 @@ def serve(talker: Talker, system: str | None, host: str, port: int, about: str) 
 
     page = build_page(gradio, talker, system or "", about)
     _, url, _ = page.launch(
-        server_name=host,
+        server_name=f"[{host}]" if ":" in host else host,  # it makes a URL of it
         server_port=port or free_ports(1)[0],
         share=False,
         quiet=True,
@@ -138,14 +138,7 @@ def build_page(gradio: Any, talker: Talker, system: str, about: str) -> Any:
             panes = [_pane(gradio, which) for which in MODELS]
         note = gradio.Markdown(elem_id="note")
         with gradio.Row():
-            question = gradio.Textbox(
-                show_label=False,
-                placeholder="A message to both models",
-                elem_id="question",
-                autofocus=True,
-                scale=8,
-                container=False,
-            )
+            question = _question(gradio)
             send = gradio.Button("Send", variant="primary", elem_id="send", min_width=90)
             stop = gradio.Button("Stop", variant="stop", elem_id="stop", min_width=90)
             clear = gradio.Button("Clear", elem_id="clear", min_width=90)
@@ -162,6 +155,17 @@ def build_page(gradio: Any, talker: Talker, system: str, about: str) -> Any:
         stop.click(lambda chat: chat.stop(), [chat], None, queue=False, **quiet)
         clear.click(_clear, [chat], shown, queue=False, **quiet)
     return page
+
+
+def _question(gradio: Any) -> Any:
+    return gradio.Textbox(
+        show_label=False,
+        placeholder="A message to both models",
+        elem_id="question",
+        autofocus=True,
+        scale=8,
+        container=False,
+    )
 
 
 def _pane(gradio: Any, which: str) -> Any:

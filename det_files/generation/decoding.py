@@ -66,14 +66,8 @@ def decode(
     """
     if any(len(prompt) == 0 for prompt in prompts):
         raise ValueError(f"prompt {[len(p) for p in prompts].index(0)} has no tokens")
-    return _decode(
-        model,
-        tokenizer,
-        prompts,
-        sampling,
-        batch_size,
-        range(len(prompts)) if numbers is None else numbers,
-    )
+    numbers = range(len(prompts)) if numbers is None else numbers
+    return _decode(model, tokenizer, prompts, sampling, batch_size, numbers)
 
 
 def _decode(

@@ -10,11 +10,10 @@ from transformers.utils.logging import disable_progress_bar
 
 from det_files.generation.answers import Answer
 from det_files.generation.decoding import decode
-from det_files.generation.positions import positions_of
+from det_files.generation.positions import longest_prompt, positions_of
 from det_files.generation.sampling import Sampling
 from det_files.trained.checkpoint import TrainedCheckpoint
 from det_files.trained.model import BASE, TrainedModel, load_base, load_trained
-from det_files.tuning.prompt_state import has_prompt
 
 
 class Engine(Protocol):
@@ -54,16 +53,7 @@ class TransformersEngine:
 
     @property
     def longest_prompt(self) -> int | None:
-        model = self.trained.model
-        if not model.config.is_encoder_decoder:
-            return positions_of(model)
-        positions = getattr(model.config, "max_position_embeddings", None)
-        if positions is None:  # T5's are relative
-            return None
-        # Virtual tokens stand before the encoder, unless they are a prefix of every layer.
-        if has_prompt(model) and model.active_peft_config.peft_type != "PREFIX_TUNING":
-            positions -= model.active_peft_config.num_virtual_tokens
-        return int(positions)
+        return longest_prompt(self.trained.model)
 
     @property
     def positions(self) -> int | None:
@@ -90,4 +80,4 @@ def length_when_cut(engine: Engine, wanted: int) -> int | None:
     longest = engine.longest_prompt
     if longest is None or engine.positions is None:
         return longest
-    return max(engine.positions + 1 - wanted, -(-engine.positions // 2))
+    return max(longest + 1 - wanted, -(-engine.positions // 2))

@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from det_files.data.arguments import DataArguments, SourceArguments
-from det_files.data.rows import BadRows, Row, to_row
+from det_files.data.rows import BadRows, Row, half_character, to_row
 from det_files.data.sources import FileSplit, Split, open_source
 from det_files.data.templates import NotRendered
 from det_files.faults import ConfigError, Fault
@@ -101,6 +102,9 @@ def _read(
                 + ", or name the answers' with --answer-field" * (taken[0] == "answer")
             )
         row, problem = to_row(*_question(record, split.source.columns), complete=False)
+        # The output holds the other fields, too, and is UTF-8.
+        if row and (broken := half_character(json.dumps(record, ensure_ascii=False))):
+            return None, broken
         return (None, problem) if row is None else ((record, row), "")
 
     for record, (fields, row) in split.read(make, limit):

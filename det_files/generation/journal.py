@@ -184,8 +184,12 @@ class Journal:
             file.flush()
             os.fsync(file.fileno())
         joined.replace(self._output)
+        # In one step, too: half a journal could be taken for one of another request.
+        done = self._output.with_name(f".{self._output.name}.done")
+        shutil.rmtree(done, ignore_errors=True)
+        self._directory.rename(done)
         sync_directory(self._output.parent)
-        shutil.rmtree(self._directory)
+        shutil.rmtree(done)
 
     def _lines(self) -> Iterator[bytes]:
         with ExitStack() as stack:

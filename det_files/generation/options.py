@@ -9,6 +9,7 @@ from typing import Any
 
 from det_files.data.sources import SPLITS
 from det_files.faults import Faults
+from det_files.generation.decoding import BATCH_SIZE
 from det_files.generation.sampling import add_sampling_flags, sampling_of
 from det_files.models import DTYPES
 from det_files.trained.model import MODELS, TUNED
@@ -16,7 +17,6 @@ from det_files.trained.model import MODELS, TUNED
 TRANSFORMERS, VLLM = "transformers", "vllm"
 ENGINES = (TRANSFORMERS, VLLM)
 REFUSE, CUT = "refuse", "cut"
-BATCH_SIZE = 32
 ANSWER_FIELD = "answer"
 # What stands in a line of the output beside the row's own fields and the answer.
 OWN_FIELDS = ("row", "sequence", "num_generated_tokens", "finish_reason", "prompt_cut")
@@ -41,7 +41,13 @@ def parse(argv: Sequence[str] | None, prog: str, text: str) -> argparse.Namespac
     )
     parser.add_argument("--engine", choices=ENGINES, default=TRANSFORMERS)
     parser.add_argument("--dtype", choices=DTYPES, help="of the weights; default: the run's")
-    parser.add_argument("--batch-size", type=int, default=BATCH_SIZE, metavar="ROWS", help="a rank")
+    parser.add_argument(
+        "--batch-size",
+        type=int,
+        default=BATCH_SIZE,
+        metavar="ROWS",
+        help="a rank's; default: %(default)s",
+    )
     add_sampling_flags(parser)
     return parser.parse_args(argv)
 

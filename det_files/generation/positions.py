@@ -27,6 +27,22 @@ def positions_of(model: Any) -> int | None:
     return positions
 
 
+def longest_prompt(model: Any) -> int | None:
+    """Tokens of the longest prompt behind which there is room for one token; None: any.
+
+    A decoder's share their positions with the answer; an encoder has its own.
+    """
+    if not model.config.is_encoder_decoder:
+        return positions_of(model)
+    positions = getattr(model.config, "max_position_embeddings", None)
+    if not isinstance(positions, int):  # T5's are relative
+        return None
+    # Virtual tokens stand before the encoder, unless they are a prefix of every layer.
+    if has_prompt(model) and model.active_peft_config.peft_type != "PREFIX_TUNING":
+        positions -= model.active_peft_config.num_virtual_tokens
+    return positions
+
+
 def room_for_answer(model: Any, prompt_tokens: int, wanted: int) -> int:
     """So many new tokens, or those that the model has positions for; a warning says so.
 

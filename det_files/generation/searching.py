@@ -157,8 +157,7 @@ def search_config(
         encoder_repetition_penalty=1.0,
         no_repeat_ngram_size=0,
         encoder_no_repeat_ngram_size=0,
-        min_length=0,
-        min_new_tokens=0,
+        min_new_tokens=0,  # goes before a min_length, of which generate would warn
         max_new_tokens=room_for_answer(model, 1, sampling.max_new_tokens),
         use_cache=True,  # training switches it off in the model's config
         eos_token_id=end_ids(model, tokenizer) or None,

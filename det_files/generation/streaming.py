@@ -127,15 +127,11 @@ def _searched(
 
     def work() -> None:
         try:
-            generate_batch(
-                model,
-                tokenizer,
-                [prompt],
-                sampling,
-                [(number, 0)],
-                streamer=_Tokens(found),
-                stopping_criteria=StoppingCriteriaList([stop]),
-            )
+            options = {
+                "streamer": _Tokens(found),
+                "stopping_criteria": StoppingCriteriaList([stop]),
+            }
+            generate_batch(model, tokenizer, [prompt], sampling, [(number, 0)], **options)
             found.put(None)
         except BaseException as error:  # raised again where the tokens are asked for
             found.put(error)

@@ -62,7 +62,11 @@ def test_a_file_is_replaced_or_added_to_only_where_that_is_said(
 
 @pytest.mark.parametrize(
     ("name", "why"),
-    [("chat.txt", "ends in .jsonl"), ("no/where/chat.jsonl", "No such file or directory")],
+    [
+        ("chat.txt", "ends in .jsonl"),
+        ("no/where/chat.jsonl", "No such file or directory"),
+        ("a\0b.jsonl", "null"),
+    ],
 )
 def test_what_cannot_be_written_is_said(
     conversation: Conversation, tmp_path: Path, name: str, why: str
@@ -72,3 +76,8 @@ def test_what_cannot_be_written_is_said(
     with pytest.raises(CannotSave, match="no answer yet"):
         save(Conversation(), str(tmp_path / "chat.jsonl"))
     assert not list(tmp_path.iterdir())
+
+
+def test_the_home_of_a_user_who_is_not_here(conversation: Conversation) -> None:
+    with pytest.raises(CannotSave, match=r"^~no-such-user/chat.jsonl: .*home"):
+        save(conversation, "--append ~no-such-user/chat.jsonl")

@@ -3,8 +3,10 @@
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,20 +28,25 @@ TIMEOUT_MS = 180_000
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium to see pages with")
 
 
+def serve(checkpoint: Path, *flags: str) -> subprocess.Popen[str]:
+    """Starts the command on a free port; its first line says where."""
+    command = [sys.executable, "-m", "det_files.chat", str(checkpoint), "--web", "--port", "0"]
+    return subprocess.Popen(
+        [*command, *flags],
+        cwd=ROOT,
+        env=rank_environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Where a page about a model is served whose answers end very late."""
     checkpoint = make_checkpoint(tmp_path_factory.mktemp("page"), max_position_embeddings=2**16)
     for name in ("base", "tuned"):
         never_end(checkpoint.parent / name)
-    flags = ["--web", "--port", "0", "--max-new-tokens", "60000", "--system", "be kind"]
-    server = subprocess.Popen(
-        [sys.executable, "-m", "det_files.chat", str(checkpoint), *flags],
-        cwd=ROOT,
-        env=rank_environment(),
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    server = serve(checkpoint, "--max-new-tokens", "60000", "--system", "be kind")
     try:
         assert server.stdout is not None
         line = server.stdout.readline()
@@ -140,3 +147,21 @@ def test_nothing_is_asked_of_anyone_else(browser: Browser, address: str) -> None
         "() => [...document.querySelectorAll('link[href], script[src]')]"
         ".map(e => e.href || e.src).filter(u => !u.startsWith(location.origin)).join(' ')"
     )
+
+
+def test_an_address_of_ipv6(tmp_path: Path) -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    flags = ["--host", "::1", "--max-new-tokens", "8"]
+    with serve(make_checkpoint(tmp_path), *flags) as server:
+        try:
+            assert server.stdout is not None
+            line = server.stdout.readline()
+            found = re.search(r"http://\[::1\]:\d+/", line)
+            assert found, line
+            with urllib.request.urlopen(found[0], timeout=60) as page:
+                assert page.status == 200
+        finally:
+            server.kill()

@@ -1,5 +1,6 @@
 """Batched answers are those of plain greedy search, one prompt at a time."""
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -92,6 +93,24 @@ def test_the_models_own_sampling_and_training_settings_have_no_effect(
     for name, value in settings.items():
         setattr(model.generation_config, name, value)
     assert generate_answers(model, tokenizer, prompts, max_new_tokens=TOKENS) == wanted
+
+
+def test_generate_is_told_of_no_length_twice(
+    strong: Strong, prompts: list[list[int]], caplog: pytest.LogCaptureFixture
+) -> None:
+    model, tokenizer = strong("t5")
+    sampling = Sampling(TOKENS)
+    logging.getLogger("transformers").addHandler(caplog.handler)
+    try:
+        found = by_key(decode(model, tokenizer, prompts[:1], sampling))
+    finally:
+        logging.getLogger("transformers").removeHandler(caplog.handler)
+    assert not [r for r in caplog.records if "min_length" in r.getMessage()]
+    tokenizer.eos_token = tokenizer.convert_ids_to_tokens(found[0, 0][2])
+    ended = by_key(decode(model, tokenizer, prompts[:1], sampling))
+    assert len(ended[0, 0]) < TOKENS
+    model.generation_config.min_length = TOKENS  # as BART's summaries ship it
+    assert by_key(decode(model, tokenizer, prompts[:1], sampling)) == ended
 
 
 def test_an_answer_ends_at_any_end_token_and_without_it(

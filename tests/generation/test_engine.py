@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from export_checkpoints import Adapters, as_checkpoint
@@ -39,3 +41,9 @@ def test_a_prompt_is_cut_so_that_the_answer_has_room(adapters: Adapters) -> None
     found = engine(adapters("lora"))
     assert length_when_cut(found, 6) == 251  # the last token needs no position
     assert length_when_cut(found, 10_000) == 128
+
+
+@pytest.mark.parametrize(("wanted", "kept"), [(1, 99), (10, 90), (1000, 50)])
+def test_where_the_last_token_has_a_position_less_is_kept(wanted: int, kept: int) -> None:
+    engine: Any = SimpleNamespace(positions=100, longest_prompt=99)  # as of vLLM
+    assert length_when_cut(engine, wanted) == kept

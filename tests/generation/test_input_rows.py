@@ -67,6 +67,12 @@ def test_all_bad_rows_are_named_at_once(tmp_path: Path) -> None:
         read(write(path, *[{}] * 30))
 
 
+def test_a_field_that_no_file_can_hold_is_a_bad_row(tmp_path: Path) -> None:
+    path = write(tmp_path / "in.jsonl", {"input": "a"}, {"input": "b", "notes": ["\ud83d"]})
+    with pytest.raises(ConfigError, match=r"in.jsonl, line 2: holds half a character \(.ud83d"):
+        read(path)
+
+
 def test_a_gold_answer_in_the_field_of_the_output_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"line 1: .*--answer-field"):
         read(write(tmp_path / "in.jsonl", {"input": "a", "answer": "gold"}))

@@ -44,6 +44,32 @@ def test_lines_of_several_ranks_are_joined_in_order(output: Path) -> None:
     assert [path.name for path in output.parent.iterdir()] == ["out.jsonl"]
 
 
+def test_a_kill_while_the_journal_is_removed_leaves_a_finished_output(
+    output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with JournalWriter(output, 0) as journal:
+        journal.write(line(1))
+
+    def killed(path: Path, ignore_errors: bool = False) -> None:
+        if path.exists():
+            (path / "request.json").unlink()
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            Journal(output, 1).publish()
+    assert output.read_text() == '{"row": 1, "answer": "ü 1"}\n'
+    assert "is finished" in faults_of(output, True)[0]
+    output.unlink()  # to begin anew, of which nothing that lies there is a part
+    begin_journal(output, {"--seed": 1})
+    assert not Journal(output, 1).finished_rows()
+    with JournalWriter(output, 0) as journal:
+        journal.write(line(2))
+    Journal(output, 1).publish()
+    assert [path.name for path in output.parent.iterdir()] == ["out.jsonl"]
+
+
 def test_a_torn_line_is_dropped(output: Path) -> None:
     with JournalWriter(output, 0) as journal:
         journal.write(line(2))
