@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from det_files.generation.answers import Answer, end_ids, make_answer
-from det_files.generation.padding import longest_first
+from det_files.generation.padding import longest_first, shared_prefix
 from det_files.generation.positions import room_for_answer
 from det_files.generation.sampling import Sampling
 
@@ -115,6 +115,7 @@ def _run(
     size = min(batch_size, len(waiting))
     tokens = _PROMPT_TOKENS.get(model.device.type, _PROMPT_TOKENS_ELSEWHERE)
     batch = RunningBatch(model, sampling, ends, size)
+    batch.begin(shared_prefix(prompts))
     while waiting or batch.rows:
         free = size - len(batch.rows)
         if waiting and (free >= size * _REFILL_SHARE):

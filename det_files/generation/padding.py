@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import groupby
+from itertools import groupby, takewhile
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,6 +14,15 @@ if TYPE_CHECKING:
 def longest_first(prompts: Sequence[Sequence[int]]) -> list[int]:
     """The prompts' numbers, the longest first: memory that does not suffice shows at once."""
     return sorted(range(len(prompts)), key=lambda number: -len(prompts[number]))
+
+
+def shared_prefix(prompts: Sequence[Sequence[int]]) -> list[int]:
+    """What all prompts begin with, at least one token of each left out; of one prompt nothing."""
+    if len(prompts) < 2:
+        return []
+    first, last = min(map(list, prompts)), max(map(list, prompts))  # what these share, all do
+    same = takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
+    return [token for token, _ in same][: min(map(len, prompts)) - 1]
 
 
 def batches_by_length(

@@ -1,10 +1,11 @@
 """Rows that a decoder answers at once: they enter with their prompts and leave when they end.
 
+    begin:  what all prompts begin with [1, F]
     enter:  prompts [U, P], padded on the left -> their keys and values into slots, first tokens
     step:   last tokens [B, 1]                 -> one more token of every row
 
-`U` prompts enter together, `B` rows are there, `P` tokens of the longest prompt, `V` tokens of the
-vocabulary.
+`U` prompts enter together, `B` rows are there, `P` tokens of the longest prompt behind the `F` that
+it shares with all, `V` tokens of the vocabulary.
 """
 
 from __future__ import annotations
@@ -72,11 +73,25 @@ class RunningBatch:
         self.rows: list[Row] = []
         self._ends = frozenset(ends)
         self._choice = Choice(sampling)
+        self._begun = 0  # tokens of the prefix that has passed
         layers = len(DynamicCache(config=model.config).layers)
         self._slots = Slots(layers, size, model.device)
         # Alibi is by the mask alone: such a model takes no positions.
         parameters = inspect.signature(bare_model(model).forward).parameters
         self._takes_positions = "position_ids" in parameters
+
+    @torch.inference_mode()
+    def begin(self, prefix: Sequence[int]) -> None:
+        """Passes what every row to come begins with; each must have more than that.
+
+        It stands apart from the padding that follows it, which a window over columns would count:
+        a model of sliding windows passes it with each prompt.
+        """
+        if prefix and not any(DynamicCache(config=self.model.config).is_sliding):
+            ids = torch.tensor([prefix], device=self.model.device)
+            positions = torch.arange(len(prefix), device=self.model.device)[None]
+            self._logits(ids, torch.ones_like(ids), positions, self._slots.prefix)
+            self._begun = len(prefix)
 
     @torch.inference_mode()
     def enter(self, rows: Sequence[Row]) -> list[Row]:
@@ -92,10 +107,12 @@ class RunningBatch:
                 prompts.append(row.prompt)
             sharing.append(len(prompts) - 1)
             previous = row.index
-        batch = pad(prompts, 0, left=True)
-        mask = batch["attention_mask"].to(self.model.device)
+        begun = self._begun
+        batch = pad([prompt[begun:] for prompt in prompts], 0, left=True)
+        own = batch["attention_mask"].to(self.model.device)
         cache = self._slots.enter([len(row.prompt) for row in rows], sharing)
-        positions = (mask.cumsum(-1) - 1).clamp(min=0)
+        positions = begun + (own.cumsum(-1) - 1).clamp(min=0)
+        mask = torch.cat([own.new_ones(len(prompts), begun), own], -1)
         logits = self._logits(batch["input_ids"].to(self.model.device), mask, positions, cache)
         self.rows += rows
         return self._choose(logits[sharing], list(rows))

@@ -10,7 +10,8 @@
 rows end at the same column, so what the model sees, columns start … end of the rows that are
 there, is a cache padded on the left. A new token is one column, written once, where transformers'
 DynamicCache copies everything at each step; a row enters by writing its own prompt, and leaves by
-having the last row moved to its slot.
+having the last row moved to its slot. What all prompts begin with (`F` tokens) passes once, and is
+copied into each row's slot.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from transformers.cache_utils import Cache, CacheLayerMixin
+from transformers.cache_utils import Cache, CacheLayerMixin, DynamicLayer
 
 # Columns are added by this factor, since how long answers get is not known before.
 _GROWTH = 1.5
@@ -35,6 +36,7 @@ class Slots:
         self.keys: list[torch.Tensor | None] = [None] * layers
         self.values: list[torch.Tensor | None] = [None] * layers
         self.steps = Cache(layers=[_StepLayer(self, layer) for layer in range(layers)])
+        self.prefix = Cache(layers=[DynamicLayer() for _ in range(layers)])
 
     @property
     def columns(self) -> int:
@@ -53,6 +55,7 @@ class Slots:
         """Takes slots for rows of so many tokens; returns the cache for their prompts' own pass.
 
         Rows may share a prompt: `sharing` says which of the U prompts of that pass is each row's.
+        What is in `prefix` counts in `lengths` and has no part in the pass.
         """
         first, self.count = self.count, self.count + len(lengths)
         longest = max(lengths)
@@ -67,8 +70,13 @@ class Slots:
             self.mask[row, self.end - length : self.end] = True
         own = sharing == list(range(len(sharing)))
         index = None if own else torch.tensor(sharing, device=self.mask.device)
-        layers = range(len(self.keys))
-        return Cache(layers=[_PromptLayer(self, layer, first, index) for layer in layers])
+        prefix: Any = self.prefix.layers
+        return Cache(
+            layers=[
+                _PromptLayer(self, layer, first, lengths, index, prefix[layer])
+                for layer in range(len(self.keys))
+            ]
+        )
 
     def prepare_step(self, widest: int) -> None:
         """Makes room for one token of each row, of which the longest has `widest`."""
@@ -173,12 +181,20 @@ class _StepLayer(_Layer):
 class _PromptLayer(_Layer):
     """The prompts of rows that enter: they see themselves alone, and are kept for the steps."""
 
-    def __init__(self, slots: Slots, layer: int, first: int, sharing: torch.Tensor | None) -> None:
+    def __init__(
+        self,
+        slots: Slots,
+        layer: int,
+        first: int,
+        lengths: list[int],
+        sharing: torch.Tensor | None,
+        prefix: DynamicLayer,
+    ) -> None:
         super().__init__(slots, layer)
-        self.first, self.sharing = first, sharing
+        self.first, self.lengths, self.sharing, self.prefix = first, lengths, sharing, prefix
 
     def get_seq_length(self) -> int:
-        return 0
+        return int(self.prefix.get_seq_length())
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
@@ -186,6 +202,14 @@ class _PromptLayer(_Layer):
         keys, values = key_states, value_states
         if self.sharing is not None:
             keys, values = keys[self.sharing], values[self.sharing]
-        column = self.slots.end - keys.shape[-2]
-        self.slots.write(self.layer, self.first, column, keys, values)
-        return key_states, value_states
+        end = self.slots.end
+        self.slots.write(self.layer, self.first, end - keys.shape[-2], keys, values)
+        if not self.get_seq_length():
+            return key_states, value_states
+        begun = (self.prefix.keys, self.prefix.values)  # [1, H, F, D]
+        # Behind the prompts' own tokens, since these are padded where the prefix belongs.
+        for row, length in enumerate(self.lengths, self.first):
+            self.slots.write(self.layer, row, end - length, *begun)
+        count = len(key_states)
+        keys, values = (states.expand(count, -1, -1, -1) for states in begun)
+        return torch.cat([keys, key_states], -2), torch.cat([values, value_states], -2)

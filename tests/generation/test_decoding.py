@@ -211,7 +211,8 @@ def test_rows_that_come_and_go_answer_as_they_do_alone(strong: Strong, architect
     assert can_run(model)
     generator = torch.Generator().manual_seed(5)
     lengths = (3, 17, 5, 1, 9, 30, 12, 12, 2)
-    prompts = [torch.randint(4, 380, (n,), generator=generator).tolist() for n in lengths]
+    begun = [40, 50, 60, 70]  # what all begin with passes once
+    prompts = [begun + torch.randint(4, 380, (n,), generator=generator).tolist() for n in lengths]
     # What some answers say last for the first time ends them, and others wherever they say it.
     whole = [greedy(model, prompt, set(), 20) for prompt in prompts]
     model.generation_config.eos_token_id = [[*dict.fromkeys(whole[n])][-1] for n in (0, 3, 5)]
@@ -244,6 +245,20 @@ def test_no_row_is_computed_after_its_end_and_answers_of_a_prompt_share_its_pass
     assert entered == (len(prompts), max(map(len, prompts)))
     later = sum(answer.num_generated_tokens - 1 for answer in answers)
     assert sum(rows * tokens for rows, tokens in steps) == later
+
+
+@pytest.mark.parametrize(("architecture", "width"), [("llama", 6), ("mistral", 26)])
+def test_what_all_prompts_begin_with_passes_once_unless_windows_slide(
+    strong: Strong, architecture: str, width: int
+) -> None:
+    model, tokenizer = strong(architecture)
+    shapes: list[tuple[int, ...]] = []
+    model.register_forward_pre_hook(
+        lambda _, args, inputs: shapes.append(tuple(inputs["input_ids"].shape)), with_kwargs=True
+    )
+    prompts = [[*range(20, 40), *ids] for ids in ([5], [6, 7], [8, 9, 10, 11, 12, 13])]
+    list(decode(model, tokenizer, prompts, Sampling(1)))
+    assert shapes == [*([(1, 20)] if width == 6 else []), (3, width)]
 
 
 @pytest.mark.parametrize("architecture", ["llama", "bloom", "gemma2", "t5"])

@@ -1,6 +1,6 @@
 """Which prompts go together, and how they are filled up."""
 
-from det_files.generation.padding import batches_by_length, pad
+from det_files.generation.padding import batches_by_length, pad, shared_prefix
 
 LENGTHS = (3, 17, 5, 1, 9, 30, 4)
 
@@ -24,3 +24,11 @@ def test_padding_goes_before_a_causal_prompt_and_behind_an_encoders_and_is_maske
     batch = pad([[5, 6, 7], [8]], pad_id=2, left=False)
     assert batch["input_ids"].tolist() == [[5, 6, 7], [8, 2, 2]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
+
+
+def test_what_prompts_share_leaves_each_a_token_of_its_own() -> None:
+    assert shared_prefix([[1, 2, 3, 4], [1, 2, 3, 5, 6], (1, 2, 3, 4, 9)]) == [1, 2, 3]
+    assert shared_prefix([[1, 2, 3], [1, 2], [1, 2, 4]]) == [1]
+    assert shared_prefix([[1, 2], [1, 2]]) == [1]
+    assert shared_prefix([[1, 2], [3, 2]]) == []
+    assert shared_prefix([[1, 2, 3]]) == shared_prefix([]) == []
