@@ -57,11 +57,10 @@ notebook: setup
 	@test -n "$(RUN)" || { echo "name a run: make notebook RUN=runs/NAME/NUMBER, or make quickstart first"; exit 1; }
 	$(BIN)/python -m det_files.notebook $(RUN)
 
-# Two at a time, since much of a test is one process that imports; a file's tests stay together, which
-# share what they have made. Lives on the stand-in cluster are long, and one file of them is most.
+# Lives on the stand-in cluster are mostly one process that imports: two at a time.
 LIVES := tests/cluster/lives
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --ignore $(LIVES)
+	$(BIN)/python -m pytest --ignore $(LIVES)
 	$(BIN)/python -m pytest -n 2 $(LIVES)
 
 # The same lives with the last release that hands out searcher operations, in its own environment.

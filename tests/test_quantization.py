@@ -49,10 +49,15 @@ def test_linear_layers_alone_are_in_4_bits(tiny_model: Path, dtype: str) -> None
             assert parameter.quant_state.quant_type == "nf4" and parameter.quant_state.nested
 
 
-def test_a_weight_is_off_by_less_than_the_widest_step_of_its_block(tiny_model: Path) -> None:
-    """Half of the widest step between levels is 0.152 of a block's largest weight."""
-    plain = load(tiny_model, "none").state_dict()
-    rounded = dequantize(load(tiny_model), torch.float32).state_dict()
+def test_a_weight_is_off_by_less_than_the_widest_step_of_its_block(tmp_path: Path) -> None:
+    """Half of the widest step between levels is 0.152 of a block's largest weight.
+
+    Rows are whole blocks of 64, as in all models that are trained: bitsandbytes' kernel for CPUs
+    with AVX-512 takes the scales of narrower rows from other blocks.
+    """
+    directory = make_model(tmp_path / "model", hidden_size=64)
+    plain = load(directory, "none").state_dict()
+    rounded = dequantize(load(directory), torch.float32).state_dict()
     assert plain.keys() == rounded.keys()
     for name, weight in plain.items():
         if name.split(".")[-2] not in LAYERS:

