@@ -1,8 +1,9 @@
 """Tasks within an evaluation: batches are dealt over the ranks, and every rank scores all of them.
 
-Batches are the same for every number of ranks, so that a score is, too, in any precision. Under
-ZeRO-3 all ranks must call the model equally often, since each call gathers weights: each has as
-many batches as the others, and goes on with one until the last rank has ended.
+Batches are the same for every number of ranks, so that a score is, too, in any precision; but under
+ZeRO-3 other code makes the answers, which are the same in float32 alone. There all ranks must call
+the model equally often, since each call gathers weights: each has as many batches as the others,
+and goes on with one until the last rank has ended.
 """
 
 from __future__ import annotations
@@ -141,28 +142,18 @@ def _answer(trainer: Any, content: TaskRows, args: TaskArguments) -> list[Answer
     places = [i for i in range(len(prompts)) if room_for_answer(model, len(prompts[i]), 1)]
     fitting = [prompts[i] for i in places]
     batches = list(search_batches(model, fitting, sampling, args.batch_size))
-    way = search if _in_step(trainer) else _decode
+    way = search if _in_step(trainer) else decode
 
     def answer_batch(number: int) -> list[Answer]:
         batch = batches[number]
         asked, numbers = [fitting[i] for i in batch], [places[i] for i in batch]
-        return list(way(model, tokenizer, asked, sampling, args.batch_size, numbers))
+        size = args.batch_size
+        return list(way(model, tokenizer, asked, sampling, batch_size=size, numbers=numbers))
 
     for found in _dealt(trainer, len(batches), answer_batch):
         for answer in found:
             answers[answer.number] = answer
     return answers
-
-
-def _decode(
-    model: Any,
-    tokenizer: PreTrainedTokenizerBase,
-    prompts: Sequence[Sequence[int]],
-    sampling: Sampling,
-    batch_size: int,
-    numbers: Sequence[int],
-) -> Any:
-    return decode(model, tokenizer, prompts, sampling, batch_size=batch_size, numbers=numbers)
 
 
 def _dealt(trainer: Any, count: int, work: Callable[[int], T]) -> list[T]:

@@ -8,7 +8,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 STOP, LENGTH = "stop", "length"
 
@@ -55,7 +55,12 @@ def end_ids(model: Any, tokenizer: PreTrainedTokenizerBase) -> list[int]:
 
     Chat models often have more than one; a tokenizer names only the first.
     """
-    own = model.generation_config.eos_token_id
+    return end_ids_of(model.generation_config, tokenizer)
+
+
+def end_ids_of(config: GenerationConfig | None, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """As `end_ids`, of a model's generation config, which it may lack."""
+    own = None if config is None else config.eos_token_id
     ids = set(own) if isinstance(own, list) else {own}
     return sorted(i for i in ids | {tokenizer.eos_token_id} if i is not None)
 

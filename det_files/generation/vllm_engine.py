@@ -10,16 +10,19 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from det_files.faults import ConfigError, Fault, Faults
-from det_files.generation.answers import Answer, make_answer
+from det_files.generation.answers import Answer, end_ids_of, make_answer
 from det_files.generation.sampling import Sampling
 from det_files.models import SEQ2SEQ
 from det_files.trained.checkpoint import TrainedCheckpoint
 from det_files.trained.model import BASE
 from det_files.trained.tokenizer import tokenizer_of
 from det_files.tuning.adapters import ADAPTER_FILE
+
+if TYPE_CHECKING:
+    from transformers import GenerationConfig
 
 _LORA_ID = 1
 
@@ -105,7 +108,7 @@ class VllmEngine:
             )
         except (OSError, ValueError) as error:
             raise ConfigError(Fault("--engine", f"vllm: {error}")) from error
-        self._ends = _end_ids(whole, self.tokenizer.eos_token_id)
+        self._ends = end_ids_of(_generation_config(whole), self.tokenizer)
 
     @property
     def positions(self) -> int | None:
@@ -139,13 +142,11 @@ class VllmEngine:
                     yield make_answer(self.tokenizer, self._ends, ids, number, output.index)
 
 
-def _end_ids(model: str | None, eos: int | None) -> list[int]:
-    """The tokenizer's end token, and those of the model's generation config."""
+def _generation_config(model: str | None) -> GenerationConfig | None:
+    """The model's own, where it has one."""
     from transformers import GenerationConfig
 
     try:
-        own = GenerationConfig.from_pretrained(str(model)).eos_token_id
-    except OSError:  # it has none
-        own = None
-    ids = set(own) if isinstance(own, list) else {own}
-    return sorted(i for i in ids | {eos} if i is not None)
+        return GenerationConfig.from_pretrained(str(model))
+    except OSError:
+        return None

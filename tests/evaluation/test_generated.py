@@ -98,8 +98,14 @@ def test_beams_are_those_asked_for_and_the_rest_is_plain(tmp_path: Path) -> None
     )
     assert (greedy.num_beams, beams.num_beams) == (1, 4)
     assert greedy.max_new_tokens == beams.max_new_tokens == POSITIONS
-    plain = ("do_sample", "min_length", "no_repeat_ngram_size", "length_penalty", "early_stopping")
+    plain = (
+        "do_sample",
+        "min_new_tokens",
+        "no_repeat_ngram_size",
+        "length_penalty",
+        "early_stopping",
+    )
     for config in (greedy, beams):
-        assert [getattr(config, name) or 0 for name in plain] == [0, 0, 0, 1.0, 0]
+        assert [getattr(config, name) for name in plain] == [False, 0, 0, 1.0, False]
     answer = model.generate(torch.tensor([[5, 6]]), generation_config=beams)
     assert answer.shape[1] <= POSITIONS + 1

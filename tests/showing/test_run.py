@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import requests
-import yaml
 from export_checkpoints import Adapters
 
 from cluster.standin import results as results  # its routes
-from cluster.standin.master import OPERATIONS, Master
+from cluster.standin.master import Master
+from cluster.standin.one_trial import users_master
 from det_files.faults import ConfigError
 from det_files.local.metrics import read_rows, series
 from det_files.showing.run import find_run
@@ -23,33 +21,8 @@ BEST, WORSE = "0f3c21ef-6d49-4979-8ef9-40d208ac3daa", "1f3c21ef-6d49-4979-8ef9-4
 
 @pytest.fixture
 def master(tmp_path: Path) -> Iterator[Master]:
-    """A cluster with one experiment of one trial, which is the current user's master."""
-    from determined.experimental import client
-
-    running = Master(tmp_path / "cluster", [0])
-    length = {"max_length": {"batches": 4}} if OPERATIONS else {}
-    config = {
-        "name": "x",
-        "entrypoint": "true",
-        "searcher": {"name": "single", "metric": "eval_loss"} | length,
-        "checkpoint_storage": {"type": "shared_fs", "host_path": str(tmp_path / "storage")},
-    }
-    requests.post(
-        f"{running.url}/api/v1/experiments",
-        json={"config": yaml.safe_dump(config), "modelDefinition": []},
-        headers={"Authorization": "Bearer user-token"},
-    ).raise_for_status()
-    os.environ |= {
-        "DET_MASTER": running.url,
-        "DET_USER": "determined",
-        "DET_USER_TOKEN": "user-token",
-        "DET_FILES_CHECKPOINTS": str(tmp_path / "cache"),
-        "HOME": str(tmp_path / "home"),
-    }
-    client._determined = None  # of another test's master
-    yield running
-    client._determined = None
-    running.close()
+    with users_master(tmp_path, "eval_loss") as running:
+        yield running
 
 
 def report(master: Master, uuid: str, steps: int, eval_loss: float) -> None:

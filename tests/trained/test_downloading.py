@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import requests
-import yaml
 from export_checkpoints import Adapters
 
-from cluster.standin.master import OPERATIONS, Master
+from cluster.standin.master import Master
+from cluster.standin.one_trial import users_master
 from det_files.cluster.manifest import list_files
 from det_files.faults import ConfigError
 from det_files.trained.checkpoint import open_checkpoint
@@ -25,29 +23,8 @@ UUID = "0f3c21ef-6d49-4979-8ef9-40d208ac3daa"
 
 @pytest.fixture
 def master(tmp_path: Path) -> Iterator[Master]:
-    """A cluster with one trial, which is the current user's master."""
-    running = Master(tmp_path / "cluster", [0])
-    length = {"max_length": {"batches": 4}} if OPERATIONS else {}
-    config = {
-        "name": "x",
-        "entrypoint": "true",
-        "searcher": {"name": "single", "metric": "m"} | length,
-        "checkpoint_storage": {"type": "shared_fs", "host_path": str(tmp_path / "storage")},
-    }
-    requests.post(
-        f"{running.url}/api/v1/experiments",
-        json={"config": yaml.safe_dump(config), "modelDefinition": []},
-        headers={"Authorization": "Bearer user-token"},
-    ).raise_for_status()
-    os.environ |= {
-        "DET_MASTER": running.url,
-        "DET_USER": "determined",
-        "DET_USER_TOKEN": "user-token",
-        "DET_FILES_CHECKPOINTS": str(tmp_path / "cache"),
-        "HOME": str(tmp_path / "home"),
-    }
-    yield running
-    running.close()
+    with users_master(tmp_path, "m") as running:
+        yield running
 
 
 @pytest.fixture
