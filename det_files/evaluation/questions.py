@@ -1,9 +1,12 @@
-"""Questions: rows of a split or a file as the prompts of training, with their right answers."""
+"""Questions: rows of a split or a file as the prompts of training, with their right answers.
+
+source or file -> AskedRow (row, place, formats) -> Question (prompt [S], right answer)
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,16 +15,23 @@ from det_files.data.conversations import split_off_answer
 from det_files.data.encoding import RowEncoder
 from det_files.data.files import known_suffixes, suffix_of
 from det_files.data.languages import set_languages
-from det_files.data.rows import Row, is_text
+from det_files.data.rows import BadRows, Row, is_text
 from det_files.data.source_target import SourceTargetEncoder
 from det_files.data.sources import FileSplit, Split, open_source
 from det_files.data.split_tokens import encoder_of
 from det_files.data.templates import NotRendered, Template
 from det_files.data.tokenization import encode_continuation
 from det_files.faults import ConfigError, Fault
+from det_files.trained.prompts import choose_source
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+    from det_files.trained.pair import Pair
+
+
+# An answer may be this much longer than the longest reference, for line breaks and indentation.
+ROOM_FOR_ANSWERS = 1.5
 
 
 @dataclass(frozen=True)
@@ -53,7 +63,7 @@ class Question:
     """A prompt's token ids, and the answer that is right, as text and in tokens."""
 
     prompt: list[int]
-    reference: str
+    reference: str | None
     reference_tokens: int
 
 
@@ -139,11 +149,12 @@ def make_questions(
     `separate` is of encoder-decoder models, whose encoder reads the prompt.
 
     Raises:
-        ConfigError: the chat template does not take a row, or the tokenizer a language.
+        ConfigError: the chat template does not take some rows, or they have no tokens; or the
+            tokenizer does not know a language.
     """
     set_languages(tokenizer, args.source_language, args.target_language)
     made: dict[int, tuple[Template, RowEncoder | SourceTargetEncoder]] = {}
-    questions = []
+    questions, bad = [], BadRows(f"{SECTION}.chat_template")
     for row in rows:
         if id(row.source) not in made:
             template = Template.of(args, tokenizer, row.source, separate)
@@ -152,11 +163,49 @@ def make_questions(
         try:
             prompt = encoder.prompt(row.row)
         except NotRendered as error:
-            reason = f"{row.place}: {error}"
-            raise ConfigError(Fault(f"{SECTION}.chat_template", reason)) from error
-        answer = row.answer or ""
-        is_pair = "messages" not in row.row
-        reference = template.render_answer(answer) if is_pair else answer
-        length = len(encode_continuation(reference, tokenizer))
+            bad.add(row.place, str(error))
+            continue
+        if not prompt:
+            bad.add(row.place, "the prompt has no tokens: there is nothing to answer")
+        reference = row.answer
+        if reference is not None and "messages" not in row.row:
+            reference = template.render_answer(reference)
+        length = len(encode_continuation(reference, tokenizer)) if reference else 0
         questions.append(Question(prompt, reference, length))
+    bad.raise_if_any()
     return questions
+
+
+def asked_uncut(rows: Iterable[AskedRow], args: DataArguments) -> list[AskedRow]:
+    """Returns the rows with the formats that their sources have in `args`, prompts left whole.
+
+    Those of a file, and of another run's source, have the formats of the one that speaks for all.
+
+    Raises:
+        ConfigError: there is none that does: see `choose_source`.
+    """
+    known = {
+        source.label: replace(source, max_input_tokens=None) for source in args.settled_sources()
+    }
+    asked = []
+    for row in rows:
+        label = row.source.label
+        if label not in known:
+            known[label] = replace(choose_source(args, None), max_input_tokens=None)
+        asked.append(replace(row, source=known[label]))
+    return asked
+
+
+def questions_to(pair: Pair, rows: Sequence[AskedRow]) -> list[Question]:
+    """Returns the rows as training puts them to the models of a pair, whole.
+
+    Raises:
+        ConfigError: see `make_questions` and `asked_uncut`.
+    """
+    asked = asked_uncut(rows, pair.data)
+    return make_questions(asked, pair.data, pair.tokenizer, pair.is_seq2seq)
+
+
+def answer_limit(reference_tokens: Iterable[int]) -> int:
+    """Returns how many tokens an answer may have, by the lengths of the right ones."""
+    return int(max(reference_tokens) * ROOM_FOR_ANSWERS) + 1  # one for the end token

@@ -9,6 +9,8 @@ from typing import Any
 
 from det_files.faults import Faults
 
+COLDEST = 1e-3  # a smaller temperature makes logits overflow, and draws what greedy takes
+
 
 def _option(default: float, text: str) -> Any:
     return field(default=default, metadata={"help": text})
@@ -56,7 +58,11 @@ class Sampling:
         """(field, whether its value can be, what is expected)."""
         return [
             ("max_new_tokens", self.max_new_tokens >= 1, "at least 1"),
-            ("temperature", 0 <= self.temperature < math.inf, "at least 0"),
+            (
+                "temperature",
+                self.temperature == 0 or COLDEST <= self.temperature < math.inf,
+                f"0, or at least {COLDEST}",
+            ),
             ("top_k", self.top_k >= 0, "at least 0"),
             ("top_p", 0 < self.top_p <= 1, "above 0, at most 1"),
             ("min_p", 0 <= self.min_p < 1, "at least 0, below 1"),

@@ -6,8 +6,8 @@ from html import escape
 
 from det_files.showing.asking import Asked, BothAnswered, Given
 from det_files.showing.fragment import Fragment
-from det_files.showing.pair import NAMES
 from det_files.showing.scores import right_or_wrong
+from det_files.trained.pair import NAMES
 
 _LONGEST = 900  # characters of a text; a base model rambles
 

@@ -7,13 +7,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from det_files.evaluation.compare import ROOM_FOR_ANSWERS
-from det_files.evaluation.questions import make_questions, read_test_rows
+from det_files.evaluation.questions import answer_limit, questions_to, read_test_rows
 from det_files.generation.answers import STOP, Answer
 from det_files.generation.decoding import decode
 from det_files.generation.sampling import Sampling
-from det_files.showing.pair import Pair
 from det_files.trained.model import BASE, TUNED
+from det_files.trained.pair import Pair
 from det_files.trained.prompts import Prompts
 
 BATCH_SIZE = 32  # questions answered at once
@@ -77,7 +76,7 @@ def sample_questions(pair: Pair, size: int, seed: int = 0) -> list[Asked]:
     rows = read_test_rows(pair.data)
     if size < len(rows):
         rows = [rows[n] for n in sorted(random.Random(seed).sample(range(len(rows)), size))]
-    made = make_questions(rows, pair.data, pair.tokenizer, pair.is_seq2seq)
+    made = questions_to(pair, rows)
     return [
         Asked(row.shown, question.prompt, question.reference, question.reference_tokens)
         for row, question in zip(rows, made, strict=True)
@@ -113,8 +112,8 @@ def ask_both(
         max_new_tokens: where an answer is cut off; by default half as long again as the longest
             right answer, or PLAIN_ANSWER_TOKENS where there is none.
     """
-    longest = max((question.reference_tokens for question in questions), default=0)
-    usual = int(longest * ROOM_FOR_ANSWERS) + 1 if longest else PLAIN_ANSWER_TOKENS
+    lengths = [question.reference_tokens for question in questions]
+    usual = answer_limit(lengths) if any(lengths) else PLAIN_ANSWER_TOKENS
     sampling = Sampling(max_new_tokens or usual)
     given: dict[str, list[Given]] = {BASE: [], TUNED: []}
     if questions:

@@ -13,8 +13,8 @@ from importlib.resources import files
 from det_files.evaluation.bootstrap import compare, estimate
 from det_files.evaluation.estimates import Difference, Estimate
 from det_files.evaluation.perplexity import TextLosses, score_texts
-from det_files.showing.pair import Pair
 from det_files.trained.model import BASE, TUNED
+from det_files.trained.pair import Pair
 
 LANGUAGES = ("English", "Japanese")
 

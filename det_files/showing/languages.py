@@ -9,7 +9,7 @@ from det_files.faults import ConfigError, Fault, did_you_mean
 from det_files.showing.answers import show_answers
 from det_files.showing.asking import ask_both, plain_questions
 from det_files.showing.fragment import Fragment
-from det_files.showing.pair import Pair
+from det_files.trained.pair import Pair
 
 QUESTIONS = {
     "Japanese": (

@@ -13,7 +13,7 @@ from det_files.local.page import figure
 from det_files.local.pictures import Curve, draw_curves
 from det_files.showing.asking import BATCH_SIZE, BothAnswered
 from det_files.showing.fragment import Fragment
-from det_files.showing.pair import NAMES
+from det_files.trained.pair import NAMES
 
 _BINS = 12
 _COLOURS = dict(zip(NAMES, COLOURS, strict=False))

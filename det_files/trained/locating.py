@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,11 +73,3 @@ def find_checkpoint(trial_directory: Path, best: str | None) -> Path:
     if not whole:
         raise ConfigError(Fault(str(trial_directory), "has no whole checkpoint"))
     return whole[best] if best in whole else list(whole.values())[-1]
-
-
-def go_where_it_ran(run: RunDirectory) -> None:
-    """Changes into the directory that a run was started from: its paths are relative to that."""
-    directory = Path(run.read_summary().get("directory", "."))
-    if directory.is_dir() and not directory.samefile(os.curdir):
-        print(f"reading models and data from {directory}, where the run was started")
-        os.chdir(directory)

@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from det_files.cluster.manifest import write_manifest
 from det_files.evaluation import compare as compare_module
 from det_files.evaluation.compare import compare, main
 from det_files.evaluation.side_by_side import WIDTH, render_examples
@@ -18,30 +18,17 @@ from det_files.faults import ConfigError
 from det_files.generation.decoding import generate_answers
 from det_files.quantization import is_quantized
 
-EXPERIMENT = """
-name: tiny
-resources: {{slots_per_trial: 1}}
-searcher: {{name: single, metric: eval_loss}}
-hyperparameters:
-  model_arguments: {{model_name_or_path: {model}, dtype: float32}}
-  data_arguments: {{sources: [{{path: {data}}}]}}
-  tuning_arguments: {{method: lora}}
-  training_arguments: {{max_steps: 1}}
-entrypoint: python -m det_files.run_clm
+RUN_ARGS = """
+model_arguments: {{model_name_or_path: {model}, dtype: float32}}
+data_arguments: {{sources: [{{path: {data}}}]}}
+tuning_arguments: {{method: lora}}
+training_arguments: {{max_steps: 1}}
 """
-
-
-@pytest.fixture(autouse=True)
-def stay_here() -> Iterator[None]:
-    """`compare` goes where the run was started; the next test must not start there."""
-    here = Path.cwd()
-    yield
-    os.chdir(here)
 
 
 def publish(checkpoint: Path, steps: int) -> Path:
     checkpoint.mkdir(parents=True, exist_ok=True)
-    (checkpoint / "manifest.json").write_text("{}")
+    write_manifest(checkpoint, {})
     (checkpoint / "metadata.json").write_text(json.dumps({"steps_completed": steps}))
     return checkpoint
 
@@ -62,7 +49,7 @@ def run_dir(tmp_path: Path, tiny_model: Path, tiny_data: Path) -> Path:
     save_adapter(tiny_model, publish(trial / "checkpoints" / "best", 1))
     publish(trial / "checkpoints" / "last", 2)
     relative = {"model": os.path.relpath(tiny_model, tmp_path), "data": str(tiny_data)}
-    (trial / "experiment.yaml").write_text(EXPERIMENT.format(**relative))
+    (trial / "checkpoints" / "best" / "run_args.yaml").write_text(RUN_ARGS.format(**relative))
     summary = {
         "experiment": "tiny",
         "directory": str(tmp_path),
@@ -108,7 +95,7 @@ def test_scores_and_examples_come_into_the_summary_and_the_rest_stays(
 def test_a_base_in_4_bits_answers_as_it_was_trained(
     run_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = run_dir / "trials" / "2" / "experiment.yaml"
+    file = run_dir / "trials" / "2" / "checkpoints" / "best" / "run_args.yaml"
     file.write_text(file.read_text().replace("dtype: float32", "dtype: float32, quantization: nf4"))
     in_4_bits: list[bool] = []
 
@@ -145,10 +132,9 @@ def test_answers_that_are_the_references_score_1(
 
 
 def test_a_fully_tuned_model_is_loaded_whole(run_dir: Path, tiny_model: Path) -> None:
-    trial = run_dir / "trials" / "2"
-    experiment = (trial / "experiment.yaml").read_text().replace("lora", "full")
-    (trial / "experiment.yaml").write_text(experiment)
-    checkpoint = publish(trial / "checkpoints" / "best", 1)
+    checkpoint = run_dir / "trials" / "2" / "checkpoints" / "best"
+    file = checkpoint / "run_args.yaml"
+    file.write_text(file.read_text().replace("lora", "full"))
     (checkpoint / "adapter_config.json").unlink()
     model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
     model.load_state_dict({name: value.flip(0) for name, value in model.state_dict().items()})
@@ -160,7 +146,7 @@ def test_a_fully_tuned_model_is_loaded_whole(run_dir: Path, tiny_model: Path) ->
 def test_references_are_rendered_as_in_training(
     run_dir: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = run_dir / "trials" / "2" / "experiment.yaml"
+    path = run_dir / "trials" / "2" / "checkpoints" / "best" / "run_args.yaml"
     text = path.read_text().replace(
         "data_arguments: {", 'data_arguments: {output_format: "=__output__",'
     )

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +25,6 @@ LANGUAGES = {
     "training_arguments__predict_with_generate": True,
     "training_arguments__learning_rate": 1e-4,
 }
-
-
-@pytest.fixture(autouse=True)
-def stay_here() -> Iterator[None]:
-    here = Path.cwd()
-    yield
-    os.chdir(here)
 
 
 @pytest.fixture(scope="module")
@@ -135,21 +126,6 @@ def test_a_comparison_asks_for_it_too(
     trial = tmp_path / "runs" / "tiny" / "1" / "trials" / "1"
     (trial / "checkpoints").mkdir(parents=True)
     (trial / "checkpoints" / "best").symlink_to(checkpoint)
-    run = (checkpoint / "run_args.yaml").read_text()
-    source = next(line for line in run.splitlines() if "model_name_or_path: /" in line)
-    (trial / "experiment.yaml").write_text(
-        f"""
-name: tiny
-resources: {{slots_per_trial: 1}}
-searcher: {{name: single, metric: eval_loss}}
-hyperparameters:
-  model_arguments: {{{source.strip()}, dtype: float32}}
-  data_arguments:
-    {{sources: [{{path: {data}}}], source_language: de_DE, target_language: ja_XX}}
-  training_arguments: {{max_steps: 1}}
-entrypoint: python -m det_files.run_seq2seq
-"""
-    )
     best = {"best_trial": 1, "trials": [{"trial": 1, "best_checkpoint": "best"}]}
     (tmp_path / "runs" / "tiny" / "1" / "summary.json").write_text(json.dumps(best))
     evaluation = compare(tmp_path / "runs" / "tiny" / "1")

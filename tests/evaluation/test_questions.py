@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from export_checkpoints import Adapters
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from det_files.data.arguments import DataArguments, SourceArguments
-from det_files.evaluation.questions import make_questions, read_test_rows
+from det_files.evaluation.questions import AskedRow, make_questions, questions_to, read_test_rows
 from det_files.faults import ConfigError
+from det_files.trained.checkpoint import open_checkpoint
+from det_files.trained.pair import Pair
 
 PAIR = {"input": "one", "output": "two"}
 TURNS = [
@@ -82,3 +85,38 @@ def test_rows_without_an_answer_are_refused(
 def test_no_test_split_is_said(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="the test split has no rows"):
         read_test_rows(DataArguments(sources=[source(tmp_path, PAIR, test=False)]))
+
+
+def test_rows_that_the_template_refuses_are_all_named(adapters: Adapters) -> None:
+    pair = Pair(open_checkpoint(adapters("lora")))
+    pair.tokenizer.chat_template = (
+        "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system') }}"
+        "{% endif %}{{ m.content }}{% endfor %}"
+    )
+    (source,) = pair.data.settled_sources()
+    user, system = TURNS[0], {"role": "system", "content": "be short"}
+    rows = [
+        AskedRow({"messages": messages}, f"line {number}", source)
+        for number, messages in enumerate(([user], [system, user], [user], [system, user]), 1)
+    ]
+    with pytest.raises(ConfigError) as caught:
+        questions_to(pair, rows)
+    named = [str(fault) for fault in caught.value.faults]
+    assert [line.split(": ")[:2] for line in named] == [
+        ["hyperparameters.data_arguments.chat_template", place] for place in ("line 2", "line 4")
+    ]
+
+
+def test_a_pair_is_asked_with_its_own_runs_formats_and_nothing_is_cut(adapters: Adapters) -> None:
+    formatted = adapters(
+        "lora",
+        "cutting",
+        data_arguments__input_format="say: __input__",
+        data_arguments__max_input_tokens=12,
+    )
+    pair = Pair(open_checkpoint(formatted))
+    elsewhere = SourceArguments(path="another run's", input_format="not this: __input__")
+    text = "the red cat " * 9
+    (question,) = questions_to(pair, [AskedRow({"input": text}, "line 1", elsewhere)])
+    assert f"say: {text}" in pair.tokenizer.decode(question.prompt)
+    assert question.reference is None

@@ -42,7 +42,7 @@ def test_all_values_out_of_range_are_named_at_once_by_their_flags() -> None:
         num_return_sequences=0,
     )
     assert set(found) == {f"--{f.name.replace('_', '-')}" for f in fields(Sampling)} - {"--seed"}
-    assert found["--temperature"] == "expected at least 0, got -1.0"
+    assert found["--temperature"] == "expected 0, or at least 0.001, got -1.0"
 
 
 @pytest.mark.parametrize("name", ["temperature", "top_p", "min_p", "repetition_penalty"])
@@ -53,6 +53,7 @@ def test_no_number_is_no_value(name: str) -> None:
 @pytest.mark.parametrize(
     ("options", "flag"),
     [
+        ({"temperature": 1e-38}, "--temperature"),
         ({"top_k": 5}, "--top-k"),
         ({"top_p": 0.5}, "--top-p"),
         ({"min_p": 0.5}, "--min-p"),
@@ -61,7 +62,7 @@ def test_no_number_is_no_value(name: str) -> None:
         ({"num_return_sequences": 2}, "--num-return-sequences"),
     ],
 )
-def test_what_does_not_go_together_is_a_fault(options: dict[str, Any], flag: str) -> None:
+def test_what_overflows_or_has_no_effect_is_a_fault(options: dict[str, Any], flag: str) -> None:
     assert list(faults_of(**options)) == [flag]
 
 

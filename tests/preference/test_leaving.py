@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -11,15 +10,11 @@ from export_checkpoints import export
 from in_process import run_here
 from transformers import AutoModelForSequenceClassification
 
-from det_files.args import RunArgs, RunFacts
+from det_files.data.arguments import DataArguments, SourceArguments
 from det_files.export.__main__ import main
 from det_files.faults import ConfigError
-from det_files.models import CAUSAL, PREFERENCE
-from det_files.preference.answering import as_answering
-from det_files.resolution import resolve_or_raise
+from det_files.preference.answering import answered_data
 from tiny import make_preferences
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -68,16 +63,6 @@ def test_a_reward_model_has_no_gguf(
     assert "a reward model gives one number" in said
 
 
-def resolve(preference: dict[str, Any], columns: dict[str, str]) -> RunArgs:
-    hyperparameters = {
-        "model_arguments": {"model_name_or_path": "some"},
-        "data_arguments": {"sources": [{"path": "x", "columns": columns}]},
-        "training_arguments": {"per_device_train_batch_size": 4},
-        "preference_arguments": preference,
-    }
-    return resolve_or_raise(hyperparameters, [], RunFacts(slots=2, kind=PREFERENCE), ROOT)
-
-
 @pytest.mark.parametrize(
     ("columns", "wanted"),
     [
@@ -91,12 +76,11 @@ def resolve(preference: dict[str, Any], columns: dict[str, str]) -> RunArgs:
 def test_a_pairs_chosen_answer_is_the_right_one(
     columns: dict[str, str], wanted: dict[str, str]
 ) -> None:
-    args = as_answering(resolve({"method": "dpo"}, columns))
-    assert [source.columns for source in args.data.sources] == [wanted]
-    assert (args.facts.kind, args.preference) == (CAUSAL, None)
+    source = SourceArguments(path="x", columns=columns)
+    data = answered_data(DataArguments(sources=[source]), "dpo")
+    assert [source.columns for source in data.sources] == [wanted]
 
 
-@pytest.mark.parametrize("method", ["reward", "kto"])
-def test_what_has_no_right_answers_is_not_compared(method: str) -> None:
-    with pytest.raises(ConfigError, match="there is nothing to compare"):
-        as_answering(resolve({"method": method}, {}))
+def test_a_marked_answer_is_not_the_right_one() -> None:
+    data = answered_data(DataArguments(sources=[SourceArguments(path="x")]), "kto")
+    assert [source.columns for source in data.sources] == [{"input": "prompt"}]

@@ -11,9 +11,9 @@ from export_checkpoints import Adapters, seq2seq_adapters
 from det_files.generation.decoding import generate_answers
 from det_files.showing.asking import ask_both, plain_questions, sample_questions
 from det_files.showing.forgetting import probe_forgetting
-from det_files.showing.pair import Pair
 from det_files.trained.checkpoint import open_checkpoint
 from det_files.trained.model import MODELS
+from det_files.trained.pair import Pair
 from tiny import make_model
 
 

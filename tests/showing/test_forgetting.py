@@ -11,8 +11,8 @@ from export_checkpoints import Adapters
 from conftest import ROOT
 from det_files.evaluation.text_metrics import is_unspaced
 from det_files.showing.forgetting import LANGUAGES, general_texts, probe_forgetting
-from det_files.showing.pair import Pair
 from det_files.trained.checkpoint import open_checkpoint
+from det_files.trained.pair import Pair
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

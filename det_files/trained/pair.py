@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from det_files.models import SEQ2SEQ
@@ -34,13 +34,13 @@ class Pair:
         tokenizer: the one of training, for both.
     """
 
-    def __init__(self, checkpoint: TrainedCheckpoint) -> None:
-        """Loads no weights yet.
+    def __init__(self, checkpoint: TrainedCheckpoint, dtype: str | None = None) -> None:
+        """Loads no weights yet; they will be in `dtype` (the run's).
 
         Raises:
             ConfigError: what was trained gives no answers.
         """
-        self.checkpoint = checkpoint
+        self.checkpoint, self._dtype = checkpoint, dtype
         self.data = data_from_here(checkpoint)
         self.tokenizer = tokenizer_of(checkpoint)
         self._held: TrainedModel | None = None
@@ -50,27 +50,27 @@ class Pair:
     def is_seq2seq(self) -> bool:
         return self.checkpoint.kind == SEQ2SEQ
 
-    def each(self) -> Iterator[tuple[str, Any]]:
-        """(BASE or TUNED, the model that answers as it): both, each valid until the next.
+    def each(self, names: Sequence[str] = MODELS) -> Iterator[tuple[str, Any]]:
+        """(BASE or TUNED, the model that answers as it): those named, each valid until the next.
 
         Raises:
             ConfigError: weights cannot be had, or are not whole.
         """
         if self.checkpoint.is_adapter:
-            self._held = self._held or load_trained(self.checkpoint)
-            for which in MODELS:
+            self._held = self._held or load_trained(self.checkpoint, self._dtype)
+            for which in names:
                 with self._held.answering_as(which) as model:
                     yield which, model
             return
-        first = self._which if self._held else BASE
-        for which in (first, TUNED if first == BASE else BASE):
+        at_hand = self._which if self._held else None
+        for which in sorted(names, key=lambda name: name != at_hand):  # else as they are named
             yield which, self._load(which).model
 
     def _load(self, which: str) -> TrainedModel:
         if self._held is None or self._which != which:
             self.release()  # two whole models need not fit at once
             load = load_base if which == BASE else load_trained
-            self._held, self._which = load(self.checkpoint), which
+            self._held, self._which = load(self.checkpoint, self._dtype), which
         return self._held
 
     def release(self) -> None:

@@ -10,10 +10,10 @@ import torch
 from export_checkpoints import Adapters
 from transformers import AutoModelForCausalLM
 
-from det_files.showing import pair as pair_module
-from det_files.showing.pair import Pair
+from det_files.trained import pair as pair_module
 from det_files.trained.checkpoint import open_checkpoint
 from det_files.trained.model import BASE, TUNED
+from det_files.trained.pair import Pair
 
 IDS = torch.tensor([[4, 9, 30, 7, 5]])
 
@@ -24,7 +24,7 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     made: list[str] = []
     for which, name in ((BASE, "load_base"), (TUNED, "load_trained")):
         real = getattr(pair_module, name)
-        spy = lambda checkpoint, real=real, which=which: made.append(which) or real(checkpoint)  # noqa: E731
+        spy = lambda *given, real=real, which=which: made.append(which) or real(*given)  # noqa: E731
         monkeypatch.setattr(pair_module, name, spy)
     return made
 
