@@ -57,10 +57,12 @@ notebook: setup
 	@test -n "$(RUN)" || { echo "name a run: make notebook RUN=runs/NAME/NUMBER, or make quickstart first"; exit 1; }
 	$(BIN)/python -m det_files.notebook $(RUN)
 
-# Lives on the stand-in cluster are mostly one process that imports: two at a time.
+# Two files of tests at a time, one thread each, then lives on the stand-in cluster, two of them at a
+# time: one is mostly a process that imports.
 LIVES := tests/cluster/lives
+test: export OMP_NUM_THREADS := 1
 test: setup
-	$(BIN)/python -m pytest --ignore $(LIVES)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore $(LIVES)
 	$(BIN)/python -m pytest -n 2 $(LIVES)
 
 # The same lives with the last release that hands out searcher operations, in its own environment.

@@ -78,7 +78,8 @@ def load_adapter(
 def _explained(model: PreTrainedModel, name: str, config: Any) -> Iterator[None]:
     """Says under which base model an adapter is put, where that is not its own."""
     own, base = config.base_model_name_or_path, model.config.name_or_path
-    if own and base and own != base:
+    # A path that was relative to where the run was started is the end of the one from here.
+    if own and base and Path(base).parts[-len(Path(own).parts) :] != Path(own).parts:
         logger.warning("adapter %s was trained on %s, and is put on %s", name, own, base)
     try:
         width = model.get_input_embeddings().embedding_dim

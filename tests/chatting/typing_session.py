@@ -32,6 +32,11 @@ class Session:
         if self.pid == 0:
             os.chdir(ROOT)
             env = rank_environment(TERM="xterm", **environment)
+            for name in {
+                "COLUMNS",
+                "LINES",
+            } - environment.keys():  # pytest-xdist's workers have them
+                env.pop(name, None)
             os.execvpe(sys.executable, [sys.executable, "-m", *arguments], env)
         size = struct.pack("HHHH", 24, columns, 0, 0)
         fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, size)

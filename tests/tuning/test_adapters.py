@@ -120,6 +120,17 @@ def test_the_same_model_under_another_name_is_a_warning(
     torch.testing.assert_close(logits(found.eval()), logits(tuned))
 
 
+def test_a_path_that_was_relative_to_elsewhere_is_the_same_model(
+    tiny_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    saved(tiny_model, tmp_path / "adapter", "lora")
+    file = tmp_path / "adapter" / "adapter_config.json"
+    file.write_text(file.read_text().replace(str(tiny_model), "/".join(tiny_model.parts[-2:])))
+    with caplog.at_level(logging.WARNING):
+        load_adapter(base(tiny_model), str(tmp_path / "adapter"))
+    assert "is put on" not in caplog.text
+
+
 def test_what_is_no_adapter_is_refused(tiny_model: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"is no directory with adapter_config\.json"):
         load_adapter(base(tiny_model), str(tmp_path))
