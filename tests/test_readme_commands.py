@@ -53,6 +53,6 @@ def test_they_do_what_is_said(tiny_run: Path, tmp_path: Path) -> None:
             check=False,
         )
         assert done.returncode == 0, (words, done.stderr)
-    assert (tmp_path / "answers.jsonl").read_text().count('"answer"') == 5
-    assert (tmp_path / "scores" / "evaluation.json").is_file()
-    assert (tmp_path / "model" / "model.safetensors").is_file()
+    assert (tmp_path / "results" / "answers.jsonl").read_text().count('"answer"') == 5
+    assert (tmp_path / "results" / "scores" / "evaluation.json").is_file()
+    assert (tmp_path / "exports" / "my_model" / "model.safetensors").is_file()

@@ -10,6 +10,7 @@ from det_files.gguf_conversion import load_gguf
 from det_files.models import SECTION, gguf_conversion_command, load_model, load_tokenizer
 from det_files.quantization import dequantize
 from det_files.trained.checkpoint import TrainedCheckpoint
+from det_files.trained.loading_noise import without_loading_noise
 from det_files.trained.tokenizer import with_own_tokenizer
 from det_files.trained.weights import ADAPTER_WEIGHTS
 from det_files.tuning.adapters import load_adapter
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+@without_loading_noise()
 def load_with_adapter(
     checkpoint: TrainedCheckpoint, adapter: Path, dtype: torch.dtype, as_quantized: bool = False
 ) -> Any:
@@ -51,6 +53,7 @@ def _check_complete(tuned: Any, file: Path) -> None:
     faults.raise_if_any()
 
 
+@without_loading_noise()
 def load_base_model(
     checkpoint: TrainedCheckpoint, dtype: torch.dtype, as_quantized: bool = False
 ) -> PreTrainedModel:

@@ -14,7 +14,6 @@ from det_files.models import REWARD, SEQ2SEQ
 from det_files.preference.answering import answered_data
 from det_files.trained.adapted import load_base_model, load_with_adapter
 from det_files.trained.checkpoint import TOKENIZER_FILE, TrainedCheckpoint, as_from_here
-from det_files.trained.loading_noise import without_loading_noise
 from det_files.trained.prompts import Prompts
 from det_files.trained.tokenizer import tokenizer_of
 from det_files.trained.whole_model import load_whole
@@ -76,11 +75,10 @@ def load_trained(checkpoint: TrainedCheckpoint, dtype: str | None = None) -> Tra
         ConfigError: it gives no answers; weights cannot be had, or are not whole.
     """
     wanted = _dtype(checkpoint, dtype)
-    with without_loading_noise():
-        if checkpoint.is_adapter:
-            model = load_with_adapter(checkpoint, checkpoint.path, wanted, as_quantized=True)
-        else:
-            model = load_whole(checkpoint, wanted)
+    if checkpoint.is_adapter:
+        model = load_with_adapter(checkpoint, checkpoint.path, wanted, as_quantized=True)
+    else:
+        model = load_whole(checkpoint, wanted)
     return _ready(model, checkpoint, has_base=checkpoint.is_adapter)
 
 
@@ -90,8 +88,7 @@ def load_base(checkpoint: TrainedCheckpoint, dtype: str | None = None) -> Traine
     Raises:
         ConfigError: it cannot be had, or the run started from random weights.
     """
-    with without_loading_noise():
-        model = load_base_model(checkpoint, _dtype(checkpoint, dtype), as_quantized=True)
+    model = load_base_model(checkpoint, _dtype(checkpoint, dtype), as_quantized=True)
     return _ready(model, checkpoint, has_base=False)
 
 

@@ -9,6 +9,7 @@ from det_files.faults import ConfigError, Fault
 from det_files.model_faults import explain_load_error
 from det_files.models import auto_class
 from det_files.trained.checkpoint import TrainedCheckpoint
+from det_files.trained.loading_noise import without_loading_noise
 from det_files.trained.stored_tensors import StoredTensor
 from det_files.trained.weights import CONFIG_FILE, SHARDS_TAG_FILE
 from det_files.trained.zero_shards import read_zero_shards
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+@without_loading_noise()
 def load_whole(checkpoint: TrainedCheckpoint, dtype: torch.dtype) -> PreTrainedModel:
     """The checkpoint's whole model in memory, from safetensors or from ZeRO shards."""
     if checkpoint.has_whole_weights:
