@@ -80,9 +80,7 @@ def compare(
     rows = read_test_rows(pair.data, limit)
     questions = questions_to(pair, rows)
     print(f"answering {len(rows)} test rows, before and after fine-tuning", flush=True)
-    answers = {
-        which: answer(model, pair.tokenizer, questions, batch_size) for which, model in pair.each()
-    }
+    answers = pair.each(lambda _, model: answer(model, pair.tokenizer, questions, batch_size))
     base, after = answers[BASE], answers[TUNED]
     shown = [
         {"input": row.shown, "reference": reference, "base": before, "finetuned": now}

@@ -48,11 +48,26 @@ def measure_models(options: argparse.Namespace, faults: Faults) -> tuple[Asked, 
     pairs.append((Pair(asked.checkpoint, options.dtype), names))
     questions = [questions_to(pair, asked.rows) for pair, _ in pairs]
     found: list[Measured] = []
-    for (pair, names), put in zip(pairs, questions, strict=True):
-        for which, model in pair.each(list(names)):
-            found.append(_measure(names[which], model, pair.tokenizer, asked, put, options))
-        pair.release()
+    for (pair, named), put in zip(pairs, questions, strict=True):
+        found += _measure_pair(pair, named, asked, put, options)
     return asked, found
+
+
+def _measure_pair(
+    pair: Pair,
+    names: dict[str, str],
+    asked: Asked,
+    questions: Sequence[Question],
+    options: argparse.Namespace,
+) -> list[Measured]:
+    """The statistics of some of a pair's models, which are called by other names."""
+
+    def measure(which: str, model: Any) -> Measured:
+        return _measure(names[which], model, pair.tokenizer, asked, questions, options)
+
+    found = list(pair.each(measure, list(names)).values())
+    pair.release()
+    return found
 
 
 def _measure(

@@ -118,8 +118,7 @@ def ask_both(
     given: dict[str, list[Given]] = {BASE: [], TUNED: []}
     if questions:
         prompts = [question.prompt for question in questions]
-        for which, model in pair.each():
-            given[which] = _ask(model, pair, prompts, sampling)
+        given = pair.each(lambda _, model: _ask(model, pair, prompts, sampling))
     return BothAnswered(list(questions), given, sampling.max_new_tokens)
 
 

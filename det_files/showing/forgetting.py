@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from typing import Any
 
 from det_files.evaluation.bootstrap import compare, estimate
 from det_files.evaluation.estimates import Difference, Estimate
@@ -56,12 +57,14 @@ def probe_forgetting(
     """
     if pair.is_seq2seq:
         return []
-    losses: dict[str, dict[str, TextLosses]] = {}
-    for which, model in pair.each():
-        losses[which] = {
+
+    def read(_: str, model: Any) -> dict[str, TextLosses]:
+        return {
             language: score_texts(model, pair.tokenizer, general_texts(language))
             for language in languages
         }
+
+    losses = pair.each(read)
     return [_forgetting(name, losses[BASE][name], losses[TUNED][name], seed) for name in languages]
 
 

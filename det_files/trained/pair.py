@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from det_files.models import SEQ2SEQ
 from det_files.trained.checkpoint import TrainedCheckpoint
@@ -20,6 +20,7 @@ from det_files.trained.model import (
 from det_files.trained.tokenizer import tokenizer_of
 
 NAMES = {BASE: "base", TUNED: "fine-tuned"}
+Made = TypeVar("Made")
 
 
 class Pair:
@@ -50,21 +51,27 @@ class Pair:
     def is_seq2seq(self) -> bool:
         return self.checkpoint.kind == SEQ2SEQ
 
-    def each(self, names: Sequence[str] = MODELS) -> Iterator[tuple[str, Any]]:
-        """(BASE or TUNED, the model that answers as it): those named, each valid until the next.
+    def each(
+        self, ask: Callable[[str, Any], Made], names: Sequence[str] = MODELS
+    ) -> dict[str, Made]:
+        """What `ask` makes of BASE or TUNED and the model that answers as it, of those named.
+
+        The model is lent for the call alone: whoever kept it would hold two whole models.
 
         Raises:
             ConfigError: weights cannot be had, or are not whole.
         """
+        made = {}
         if self.checkpoint.is_adapter:
             self._held = self._held or load_trained(self.checkpoint, self._dtype)
             for which in names:
                 with self._held.answering_as(which) as model:
-                    yield which, model
-            return
+                    made[which] = ask(which, model)
+            return made
         at_hand = self._which if self._held else None
         for which in sorted(names, key=lambda name: name != at_hand):  # else as they are named
-            yield which, self._load(which).model
+            made[which] = ask(which, self._load(which).model)
+        return made
 
     def _load(self, which: str) -> TrainedModel:
         if self._held is None or self._which != which:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import weakref
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -31,7 +33,7 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def logits(pair: Pair) -> dict[str, torch.Tensor]:
     with torch.no_grad():
-        return {which: model(input_ids=IDS).logits for which, model in pair.each()}
+        return pair.each(lambda _, model: model(input_ids=IDS).logits)
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
@@ -47,6 +49,24 @@ def test_base_is_the_model_that_training_started_from(
         assert not torch.allclose(found[TUNED], found[BASE])
     # Of a whole model, the one at hand is asked first.
     assert loads == ([TUNED] if method == "lora" else [BASE, TUNED, BASE])
+
+
+def test_of_two_whole_models_one_is_in_memory(
+    adapters: Adapters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[weakref.ref[torch.nn.Module]] = []
+    for name in ("load_base", "load_trained"):
+        real = getattr(pair_module, name)
+
+        def load(*given: Any, real: Any = real) -> Any:
+            assert [model for model in held if model() is not None] == []
+            return real(*given)
+
+        monkeypatch.setattr(pair_module, name, load)
+    pair = Pair(open_checkpoint(adapters("full")))
+    for _ in range(2):
+        pair.each(lambda _, model: held.append(weakref.ref(model)))
+    assert len(held) == 4
 
 
 def test_weights_are_let_go(adapters: Adapters) -> None:
