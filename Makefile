@@ -52,7 +52,7 @@ quickstart: setup
 		$(BIN)/python -m det_files.evaluation.compare "$$run"
 
 # The comparison of a run's models as a page, RUN/comparison.html; RUN may be an experiment's id.
-RUN ?= $(lastword $(sort $(wildcard runs/smollm2_135m_quickstart/*)))
+RUN ?= $(shell ls -d runs/smollm2_135m_quickstart/* 2>/dev/null | sort -V | tail -n 1)
 notebook: setup
 	@test -n "$(RUN)" || { echo "name a run: make notebook RUN=runs/NAME/NUMBER, or make quickstart first"; exit 1; }
 	$(BIN)/python -m det_files.notebook $(RUN)
