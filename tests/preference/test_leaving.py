@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from in_process import run_here
 from transformers import AutoModelForSequenceClassification
 
 from det_files.data.arguments import DataArguments, SourceArguments
+from det_files.evaluation.questions import read_test_rows
 from det_files.export.__main__ import main
 from det_files.faults import ConfigError
 from det_files.preference.answering import answered_data
@@ -81,6 +83,12 @@ def test_a_pairs_chosen_answer_is_the_right_one(
     assert [source.columns for source in data.sources] == [wanted]
 
 
-def test_a_marked_answer_is_not_the_right_one() -> None:
-    data = answered_data(DataArguments(sources=[SourceArguments(path="x")]), "kto")
+def test_a_marked_answer_is_not_the_right_one(tmp_path: Path) -> None:
+    row = json.dumps({"prompt": "one", "completion": "two", "label": True})
+    for split in ("train", "test"):
+        (tmp_path / split).mkdir()
+        (tmp_path / split / "rows.jsonl").write_text(f"{row}\n")
+    data = answered_data(DataArguments(sources=[SourceArguments(path=str(tmp_path))]), "kto")
     assert [source.columns for source in data.sources] == [{"input": "prompt"}]
+    with pytest.raises(ConfigError, match="test rows lack their output"):  # nothing to compare
+        read_test_rows(data)
