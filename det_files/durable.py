@@ -40,6 +40,15 @@ def sync_tree(directory: Path) -> None:
         sync_directory(Path(parent))
 
 
+def obstacle_to(directory: Path) -> str | None:
+    """Why no file can be written in a directory, which may have to be made; None where one can."""
+    directory = directory.absolute()
+    there = next(path for path in (directory, *directory.parents) if os.path.lexists(path))
+    if not there.is_dir():
+        return f"{there} is no directory"
+    return None if os.access(there, os.W_OK | os.X_OK) else f"{there} cannot be written to"
+
+
 def write_atomically(path: Path, text: str) -> None:
     """Writes `text` beside `path` and renames it into place: readers see the old or the new.
 

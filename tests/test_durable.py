@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from det_files.durable import digest, written_aside
+from det_files.durable import digest, obstacle_to, written_aside
 from det_files.faults import ConfigError
 
 
@@ -16,6 +16,20 @@ def test_a_digest_is_sha256_of_all_there_is(tmp_path: Path) -> None:
     content = bytes(range(256)) * 4 * 9000  # more than is read at once
     (tmp_path / "x").write_bytes(content)
     assert digest(tmp_path / "x") == hashlib.sha256(content).hexdigest()
+
+
+def test_what_stands_in_the_way_of_a_directory_is_named(tmp_path: Path) -> None:
+    assert obstacle_to(tmp_path) is None
+    assert obstacle_to(tmp_path / "a" / "b") is None
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("gone")
+    for name in ("file", "file/a/b", "link/a"):
+        there = tmp_path / name.partition("/")[0]
+        assert obstacle_to(tmp_path / name) == f"{there} is no directory"
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o500)
+    if os.geteuid() != 0:  # whom nothing is locked to
+        assert obstacle_to(locked / "a") == f"{locked} cannot be written to"
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, OSError])

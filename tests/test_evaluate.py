@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from export_checkpoints import Adapters
 
 from det_files.evaluate import main
 from det_files.evaluation.questions import read_split
+from det_files.experiment import parse_yaml, to_yaml
 from det_files.faults import ConfigError
 from det_files.generation.decoding import generate_answers
 from det_files.trained.checkpoint import open_checkpoint
@@ -91,6 +93,27 @@ def test_two_checkpoints_are_compared(
     assert set(found["predictions"]) == {"tuned", "other"}
 
 
+def test_what_two_checkpoints_cannot_be_asked_is_told_of_both(
+    adapters: Adapters, tiny_data: Path, tmp_path: Path
+) -> None:
+    refusing, formatted = tmp_path / "refusing", tmp_path / "formatted"
+    for copy in (refusing, formatted):
+        shutil.copytree(adapters("lora"), copy)
+        (copy / "manifest.json").unlink()
+    (refusing / "chat_template.jinja").write_text("{{ raise_exception('not today') }}")
+    said = parse_yaml((formatted / "run_args.yaml").read_text(), "run")
+    said["data_arguments"]["sources"] = [
+        {"path": str(tiny_data), "name": name, "input_format": f"{name} __input__"} for name in "yz"
+    ]
+    (formatted / "run_args.yaml").write_text(to_yaml(said))
+    with pytest.raises(ConfigError) as caught:
+        main([str(refusing), "--compare", str(formatted), "--limit", "1"])
+    first, second = (str(fault) for fault in caught.value.faults)
+    assert first.startswith(f"{formatted}: hyperparameters.data_arguments.sources: have formats")
+    assert second.startswith(f"{refusing}: hyperparameters.data_arguments.chat_template: ")
+    assert "not today" in second
+
+
 def test_texts_have_the_perplexity_of_each_model(
     adapters: Adapters, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -127,6 +150,18 @@ def test_plain_lines_are_scored_against_gold(
     shown = capsys.readouterr().out
     assert "m2_f0.5 (%)" in shown
     assert "100.0 [100.0, 100.0]" in shown
+
+
+def test_paths_that_are_one_file_name_keep_their_answers_apart(tmp_path: Path) -> None:
+    for place in ("a/b_c", "a/b/c"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "p.jsonl").write_text(json.dumps({"answer": place}) + "\n")
+    first, second = (str(tmp_path / place / "p.jsonl") for place in ("a/b_c", "a/b/c"))
+    argv = ["--predictions", first, "--predictions2", second, "--metrics", "length"]
+    assert main([*argv, "--output", str(tmp_path / "out")]) == 0
+    written = read_json(tmp_path / "out" / "evaluation.json")["predictions"].values()
+    answers = [read_lines(tmp_path / "out" / name)[0]["answer"] for name in written]
+    assert answers == ["a/b_c", "a/b/c"]
 
 
 def test_files_of_one_name_keep_their_answers_apart(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from det_files.data.arguments import DataArguments
 from det_files.data.rows import is_text
+from det_files.evaluation.arguments import model_names
 from det_files.evaluation.fitting import find_unmet_needs, fitting_metrics
 from det_files.evaluation.from_files import read_gold
 from det_files.evaluation.m2_file import GoldSentence
@@ -19,7 +20,7 @@ from det_files.faults import ConfigError, Faults
 from det_files.models import SEQ2SEQ
 from det_files.trained.checkpoint import TrainedCheckpoint, open_checkpoint
 from det_files.trained.locating import locate
-from det_files.trained.model import answering_data, data_from_here
+from det_files.trained.model import TUNED, answering_data, data_from_here, find_missing_base
 from det_files.trained.prompts import choose_source
 
 
@@ -90,7 +91,9 @@ def read_asked(options: argparse.Namespace, faults: Faults) -> Asked:
     if rows and is_text(rows[0].row):
         texts, rows = texts or [row.shown for row in rows], []
     metrics = _settle_metrics(options, rows, texts, gold, faults)
-    for one in (checkpoint, other):
+    for one, answering in ((checkpoint, model_names(options)), (other, [TUNED])):
+        if one is not None:
+            find_missing_base(one, answering, faults)
         if one is not None and one.kind == SEQ2SEQ and PERPLEXITY in metrics:
             faults.add(str(one.path), "is an encoder-decoder, which has no perplexity")
     faults.raise_if_any()

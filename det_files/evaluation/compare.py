@@ -2,8 +2,9 @@
 
     python -m det_files.evaluation.compare runs/smollm2_135m_quickstart/1 [--limit N] [--examples 5]
 
-Takes the best trial's best checkpoint, answers every test row twice with the prompt of training,
-prints both scores and some answers side by side, and puts them into the run's summary.json:
+Takes the best trial's best checkpoint, answers every test row twice with the prompt of training
+(whole: `max_input_tokens` cuts what is learned from, not what is asked), prints both scores and
+some answers side by side, and puts them into the run's summary.json:
 
     evaluation: {split, trial, checkpoint,
                  base:      {rows, exact_match, exact_string_match, valid_json, …_count,
@@ -25,15 +26,17 @@ from pathlib import Path
 from typing import Any
 
 from det_files.evaluation.exact_match import ExactMatch, score
-from det_files.evaluation.questions import Question, answer_limit, questions_to, read_test_rows
+from det_files.evaluation.questions import Question, answer_limit, answerable_rows, questions_to
 from det_files.evaluation.side_by_side import render_examples, render_scores
-from det_files.faults import exit_on_config_error
+from det_files.faults import Faults, exit_on_config_error
 from det_files.generation.decoding import generate_answers
+from det_files.generation.positions import room_for_answer
+from det_files.generation.sampling import flag
 from det_files.local.run_directory import RunDirectory, write_atomically
 from det_files.trained.checkpoint import open_checkpoint
 from det_files.trained.locating import find_best_checkpoint
 from det_files.trained.model import BASE, TUNED
-from det_files.trained.pair import Pair
+from det_files.trained.pair import NAMES, Pair
 
 
 @dataclass(frozen=True)
@@ -77,10 +80,18 @@ def compare(
     run = RunDirectory(run_dir)
     best = find_best_checkpoint(run)
     pair = Pair(open_checkpoint(best.path))
-    rows = read_test_rows(pair.data, limit)
+    rows = answerable_rows(pair, limit)
     questions = questions_to(pair, rows)
     print(f"answering {len(rows)} test rows, before and after fine-tuning", flush=True)
-    answers = pair.each(lambda _, model: answer(model, pair.tokenizer, questions, batch_size))
+
+    def ask(which: str, model: Any) -> Answers:
+        given = answer(model, pair.tokenizer, questions, batch_size)
+        rooms = [room_for_answer(model, len(q.prompt), given.max_new_tokens) for q in questions]
+        if full := rooms.count(0):
+            print(f"{NAMES[which]}: {full} prompts leave no room in the model's context")
+        return given
+
+    answers = pair.each(ask)
     base, after = answers[BASE], answers[TUNED]
     shown = [
         {"input": row.shown, "reference": reference, "base": before, "finetuned": now}
@@ -115,6 +126,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--examples", type=int, default=5, metavar="N", help="answers to show")
     parser.add_argument("--batch-size", type=int, default=32, metavar="ROWS")
     args = parser.parse_args(argv)
+    faults = Faults()
+    for name, least in (("limit", 1), ("examples", 0), ("batch_size", 1)):
+        value = getattr(args, name)
+        if value is not None and value < least:
+            faults.add(flag(name), f"expected at least {least}, got {value}")
+    faults.raise_if_any()
     compare(args.run_dir, args.limit, args.examples, args.batch_size)
     print(f"report: {args.run_dir / 'report.html'}")
     return 0

@@ -15,6 +15,7 @@ from det_files.evaluation.predictions import (
     Fields,
     Prediction,
     find_other_rows,
+    name_in_files,
     read_predictions,
     to_record,
 )
@@ -54,9 +55,9 @@ def measure_files(options: argparse.Namespace, faults: Faults) -> tuple[list[str
 
 
 def _titles(files: Sequence[Path]) -> list[str]:
-    """What tables and files of answers call each file; no two are the same, suffix or not."""
+    """What tables and files of answers call each file; no two are the same in either."""
     for titles in ([path.name for path in files], [str(path) for path in files]):
-        if len({title.removesuffix(".jsonl") for title in titles}) == len(files):
+        if len({name_in_files(title) for title in titles}) == len(files):
             return titles
     return ["predictions", "predictions2"]
 

@@ -1,4 +1,4 @@
-"""Scores of models: each in turn answers the rows and reads the texts; one is in memory a time."""
+"""Scores of models: each in turn answers the rows and reads the texts, alone in memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from det_files.evaluation.predictions import to_record
 from det_files.evaluation.progress import Counter
 from det_files.evaluation.questions import Question, questions_to
 from det_files.evaluation.results import Measured, row_scores
-from det_files.faults import Faults
+from det_files.faults import ConfigError, Faults
 from det_files.generation.answers import LENGTH, Answer
 from det_files.generation.decoding import decode
 from det_files.generation.sampling import Sampling
@@ -37,8 +37,8 @@ def measure_models(options: argparse.Namespace, faults: Faults) -> tuple[Asked, 
         faults: of its flags.
 
     Raises:
-        ConfigError: see `read_asked`; a template takes some rows not, which is told before any
-            model is loaded, or a model cannot be.
+        ConfigError: see `read_asked`; templates refuse some rows, which is told of both
+            checkpoints and before a model is loaded; or a model cannot be loaded.
     """
     asked = read_asked(options, faults)
     pairs = []
@@ -46,7 +46,14 @@ def measure_models(options: argparse.Namespace, faults: Faults) -> tuple[Asked, 
         pairs.append((Pair(asked.other, options.dtype), {TUNED: OTHER}))
     names = {name: name for name in model_names(options)}
     pairs.append((Pair(asked.checkpoint, options.dtype), names))
-    questions = [questions_to(pair, asked.rows) for pair, _ in pairs]
+    questions = []
+    for pair, _ in pairs:
+        try:
+            questions.append(questions_to(pair, asked.rows))
+        except ConfigError as error:
+            for fault in error.faults:
+                faults.add(f"{pair.checkpoint.path}: {fault.path}", fault.message)
+    faults.raise_if_any()
     found: list[Measured] = []
     for (pair, named), put in zip(pairs, questions, strict=True):
         found += _measure_pair(pair, named, asked, put, options)

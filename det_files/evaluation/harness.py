@@ -25,7 +25,7 @@ from det_files.faults import ConfigError, Fault, Faults, did_you_mean
 from det_files.models import REWARD
 from det_files.trained.checkpoint import TrainedCheckpoint, open_checkpoint
 from det_files.trained.locating import locate
-from det_files.trained.model import BASE
+from det_files.trained.model import BASE, find_missing_base
 from det_files.trained.tokenizer import with_own_tokenizer
 
 REQUIREMENT = 'pip install "lm_eval[hf]==0.4.13"'
@@ -120,10 +120,8 @@ def find_loading_faults(
     place, model = str(checkpoint.path), checkpoint.model
     if checkpoint.kind == REWARD:
         faults.add(place, "is a reward model, which answers nothing")
-    needs_base = BASE in names or checkpoint.is_adapter
-    if needs_base and model.model_name_or_path is None:
-        faults.add(place, "started from random weights, which lie nowhere: --model tuned")
-    if needs_base and model.gguf_file:
+    find_missing_base(checkpoint, names, faults)
+    if (BASE in names or checkpoint.is_adapter) and model.gguf_file:
         faults.add(place, "started from a GGUF file, which the harness does not take here")
     if model.quantization != "none":
         reason = f"was trained on a base in 4 bits ({model.quantization}): export it as merged"

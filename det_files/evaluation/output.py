@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import glob
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from det_files.durable import write_atomically
-from det_files.evaluation.predictions import write_records
+from det_files.durable import obstacle_to, write_atomically
+from det_files.evaluation.predictions import name_in_files, write_records
 from det_files.evaluation.results import Measured, Results
 from det_files.faults import Faults
 from det_files.provenance import git_commit, versions
@@ -21,9 +22,12 @@ def find_output_faults(output: Path | None, faults: Faults) -> None:
     """Notes why nothing can be written there: nothing that exists is written over."""
     if output is None:
         return
-    if output.suffix == ".json":
+    if obstacle := obstacle_to(output.parent):
+        faults.add("--output", f"{output}: {obstacle}")
+    elif output.suffix == ".json":
         there = [output] if output.exists() else []
-        for path in there or sorted(output.parent.glob(_file_of(output.stem + ".", "*"))):
+        answers = _file_of(glob.escape(f"{output.stem}."), "*")
+        for path in there or sorted(output.parent.glob(answers)):
             faults.add("--output", f"{path} exists")
     elif output.exists() and not output.is_dir():
         faults.add("--output", f"{output} is a file: name a directory, or a file *.json")
@@ -52,7 +56,7 @@ def write_output(
     answers = {}
     for one in measured:
         if one.records:
-            name = _file_of(lead, one.name.removesuffix(".jsonl").replace("/", "_"))
+            name = _file_of(lead, name_in_files(one.name))
             write_records(file.parent / name, one.records)
             answers[one.name] = name
     found = {

@@ -23,7 +23,6 @@ from det_files.generation.answers import LENGTH
 
 SUFFIXES = (".jsonl", ".jsonl.zst")
 
-
 ANSWER, REFERENCE = "answer", "output"
 
 
@@ -45,6 +44,11 @@ class Prediction:
     row: int
     place: str
     scored: Scored
+
+
+def name_in_files(title: str) -> str:
+    """What is called by a title, or by a path, as a part of a file's name."""
+    return title.removesuffix(".jsonl").replace("/", "_")
 
 
 def read_predictions(

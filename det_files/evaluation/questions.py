@@ -71,7 +71,7 @@ def read_test_rows(args: DataArguments, limit: int | None = None) -> list[AskedR
     """Returns the (first `limit`) rows of the sources' test splits, one source behind the other.
 
     Raises:
-        ConfigError: there are none, or they lack answers to compare with.
+        ConfigError: there are none, they are bad, or they lack answers to compare with.
     """
     rows = read_split(args, "test", limit)
     lacking = next((row for row in rows if row.answer is None), None)
@@ -154,7 +154,8 @@ def make_questions(
     """
     set_languages(tokenizer, args.source_language, args.target_language)
     made: dict[int, tuple[Template, RowEncoder | SourceTargetEncoder]] = {}
-    questions, bad = [], BadRows(f"{SECTION}.chat_template")
+    questions: list[Question] = []
+    bad, empty = BadRows(f"{SECTION}.chat_template"), BadRows(f"{SECTION}.sources")
     for row in rows:
         if id(row.source) not in made:
             template = Template.of(args, tokenizer, row.source, separate)
@@ -166,38 +167,64 @@ def make_questions(
             bad.add(row.place, str(error))
             continue
         if not prompt:
-            bad.add(row.place, "the prompt has no tokens: there is nothing to answer")
+            empty.add(row.place, "the prompt has no tokens: there is nothing to answer")
         reference = row.answer
         if reference is not None and "messages" not in row.row:
             reference = template.render_answer(reference)
         length = len(encode_continuation(reference, tokenizer)) if reference else 0
         questions.append(Question(prompt, reference, length))
-    bad.raise_if_any()
+    for found in (bad, empty):
+        found.raise_if_any()
     return questions
 
 
-def asked_uncut(rows: Iterable[AskedRow], args: DataArguments) -> list[AskedRow]:
-    """Returns the rows with the formats that their sources have in `args`, prompts left whole.
-
-    Those of a file, and of another run's source, have the formats of the one that speaks for all.
+def answerable_rows(pair: Pair, limit: int | None = None) -> list[AskedRow]:
+    """Returns the (first `limit`) test rows of a pair's run, by which its models are compared.
 
     Raises:
-        ConfigError: there is none that does: see `choose_source`.
+        ConfigError: see `read_test_rows`; the run learned from rows that have no right answer.
     """
-    known = {
-        source.label: replace(source, max_input_tokens=None) for source in args.settled_sources()
-    }
-    asked = []
+    if pair.checkpoint.preference_method == "kto":
+        reason = "kto learns from marked answers, none of which is right: nothing can be compared"
+        raise ConfigError(Fault(str(pair.checkpoint.path), reason))
+    return read_test_rows(pair.data, limit)
+
+
+def asked_uncut(rows: Sequence[AskedRow], args: DataArguments) -> list[AskedRow]:
+    """Returns the rows with the formats that they have in a run of `args`, prompts left whole.
+
+    Rows of its own sources have these formats already. Those of another run's have the formats of
+    the source of that name, or of the one that speaks for all.
+
+    Raises:
+        ConfigError: there is none that does.
+    """
+    uncut: dict[int, SourceArguments] = {}  # by identity: all rows of a source share it
     for row in rows:
-        label = row.source.label
-        if label not in known:
-            known[label] = replace(choose_source(args, None), max_input_tokens=None)
-        asked.append(replace(row, source=known[label]))
-    return asked
+        if id(row.source) not in uncut:
+            formats = _formats_for(row.source, args)
+            uncut[id(row.source)] = replace(formats, max_input_tokens=None)
+    return [replace(row, source=uncut[id(row.source)]) for row in rows]
+
+
+def _formats_for(source: SourceArguments, args: DataArguments) -> SourceArguments:
+    own = args.settled_sources()
+    if source in own:
+        return source
+    namesakes = [one for one in own if one.label == source.label]
+    if len(namesakes) == 1:
+        return namesakes[0]
+    try:
+        return choose_source(args, None)
+    except ConfigError as error:
+        reason = f"have formats of their own, and not one of them is called {source.label}"
+        raise ConfigError(Fault(f"{SECTION}.sources", reason)) from error
 
 
 def questions_to(pair: Pair, rows: Sequence[AskedRow]) -> list[Question]:
-    """Returns the rows as training puts them to the models of a pair, whole.
+    """Returns the rows as training puts them to the models of a pair, but whole.
+
+    What may be asked is bounded by the model's context alone, not by `max_input_tokens`.
 
     Raises:
         ConfigError: see `make_questions` and `asked_uncut`.
@@ -207,5 +234,9 @@ def questions_to(pair: Pair, rows: Sequence[AskedRow]) -> list[Question]:
 
 
 def answer_limit(reference_tokens: Iterable[int]) -> int:
-    """Returns how many tokens an answer may have, by the lengths of the right ones."""
+    """Returns how many tokens an answer may have, by the lengths of the right ones.
+
+    Raises:
+        ValueError: there are none.
+    """
     return int(max(reference_tokens) * ROOM_FOR_ANSWERS) + 1  # one for the end token

@@ -69,7 +69,7 @@ def load_rows(
         asked = _asked_rows(where, task, args, gold)
         questions = make_questions(asked, args, tokenizer, data.template.separate)
         placed = [
-            (row.place, question.prompt, None if row.answer is None else question.reference)
+            (row.place, question.prompt, question.reference)
             for row, question in zip(asked, questions, strict=True)
         ]
     places, prompts, references = (list(column) for column in zip(*placed, strict=True))

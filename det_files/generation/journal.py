@@ -23,7 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
-from det_files.durable import sync_directory, write_atomically
+from det_files.durable import obstacle_to, sync_directory, write_atomically
 from det_files.faults import ConfigError, Fault, Faults
 
 SYNC_INTERVAL_S = 5.0
@@ -43,6 +43,8 @@ def find_output_faults(output: Path, resume: bool, faults: Faults) -> None:
         faults.add("--output", f"{output}: expected a name that ends with .jsonl")
     elif output.is_dir():
         faults.add("--output", f"{output} is a directory")
+    elif obstacle := obstacle_to(output.parent):
+        faults.add("--output", f"{output}: {obstacle}")
     elif resume and output.exists() and not journal.exists():
         faults.add("--resume", f"{output} is finished: choose another name, or remove it")
     elif not resume and journal.exists():

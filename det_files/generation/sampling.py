@@ -9,7 +9,7 @@ from typing import Any
 
 from det_files.faults import Faults
 
-COLDEST = 1e-3  # a smaller temperature makes logits overflow, and draws what greedy takes
+COLDEST = 1e-3  # a colder draw takes what greedy takes, and near 1e-37 logits overflow
 
 
 def _option(default: float, text: str) -> Any:

@@ -7,7 +7,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from det_files.evaluation.questions import answer_limit, questions_to, read_test_rows
+from det_files.evaluation.questions import answer_limit, answerable_rows, questions_to
+from det_files.faults import ConfigError, Fault
 from det_files.generation.answers import STOP, Answer
 from det_files.generation.decoding import decode
 from det_files.generation.sampling import Sampling
@@ -71,9 +72,12 @@ def sample_questions(pair: Pair, size: int, seed: int = 0) -> list[Asked]:
     """Returns `size` rows of the test split, drawn by the seed, in their order; at most all.
 
     Raises:
-        ConfigError: there is no test split, or it lacks answers; the template refuses a row.
+        ConfigError: `size` is less than 1; there is no test split, or it lacks answers; the
+            template refuses a row.
     """
-    rows = read_test_rows(pair.data)
+    if size < 1:
+        raise ConfigError(Fault("sample", f"expected at least 1, got {size}"))
+    rows = answerable_rows(pair)
     if size < len(rows):
         rows = [rows[n] for n in sorted(random.Random(seed).sample(range(len(rows)), size))]
     made = questions_to(pair, rows)

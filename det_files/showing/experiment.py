@@ -23,19 +23,25 @@ def best_of_experiment(number: int) -> BestOfExperiment:
     """Returns an experiment's best checkpoint; the master is DET_MASTER's, as for `det`.
 
     Raises:
-        ConfigError: determined is not installed, or the experiment has no whole checkpoint.
+        ConfigError: determined is not installed, the master does not answer or knows none of that
+            number, or the experiment has no whole checkpoint.
     """
     try:
+        from determined.common.api.errors import BadRequestException
         from determined.experimental import client
     except ImportError as error:
         reason = "an experiment's id needs Determined's client: pip install determined"
         raise ConfigError(Fault(str(number), reason)) from error
-    checkpoints = client.get_experiment(number).list_checkpoints(max_results=1)
-    if not checkpoints:
-        reason = "has no checkpoint with a finished validation"
-        raise ConfigError(Fault(f"experiment {number}", reason))
-    best = checkpoints[0]
-    rows = trial_rows(client.get_trial(best.training.trial_id))
+    try:
+        checkpoints = client.get_experiment(number).list_checkpoints(max_results=1)
+        if not checkpoints:
+            reason = "has no checkpoint with a finished validation"
+            raise ConfigError(Fault(f"experiment {number}", reason))
+        best = checkpoints[0]
+        rows = trial_rows(client.get_trial(best.training.trial_id))
+    except BadRequestException as error:  # unknown, or no master
+        reason = f"cannot be had from Determined: {error.__cause__ or error}"
+        raise ConfigError(Fault(f"experiment {number}", reason)) from error
     return BestOfExperiment(download(best.uuid), rows)
 
 

@@ -29,7 +29,7 @@ def show_languages(pair: Pair, languages: Sequence[str] | None = None) -> Fragme
     """Both models' answers to the questions of each language; a remark where none is wanted.
 
     Raises:
-        ConfigError: there are no questions in a language that is asked for.
+        ConfigError: see `languages_to_show`.
     """
     wanted = languages_to_show(pair.checkpoint.model.source, languages)
     if not wanted:
@@ -42,9 +42,15 @@ def show_languages(pair: Pair, languages: Sequence[str] | None = None) -> Fragme
 
 
 def languages_to_show(model_name: str, asked: Sequence[str] | None) -> list[str]:
-    """The languages that have a section: those asked for, or where none are said, Swallow's two."""
+    """The languages that have a section: those asked for, or where none are said, Swallow's two.
+
+    Raises:
+        ConfigError: there are no questions in a language that is asked for, or it is no list.
+    """
     if asked is None:
         return list(QUESTIONS) if "swallow" in model_name.lower() else []
+    if isinstance(asked, str):
+        raise ConfigError(Fault("languages", f"expected a list, as in [{asked}]"))
     if strange := [name for name in asked if name not in QUESTIONS]:
         reason = f"there are no questions in {strange[0]!r}{did_you_mean(strange[0], QUESTIONS)}"
         raise ConfigError(Fault("languages", reason))

@@ -38,6 +38,8 @@ def compare_scores(answered: BothAnswered, seed: int = 0) -> list[Compared]:
     Raises:
         ValueError: nothing was asked.
     """
+    if not answered.questions:
+        raise ValueError("nothing was asked: there is nothing to compare")
     base, tuned = (_rows(answered, which) for which in (BASE, TUNED))
     names = fitting_metrics(base)
     first, second = score(names, base), score(names, tuned)

@@ -31,7 +31,8 @@ def show_run(run: ShownRun) -> Fragment:
         "method": _method(arguments["tuning_arguments"]),
         "data": ", ".join(str(s.get("path") or s.get("dataset_name")) for s in sources),
         "learning rate": setting(arguments["training_arguments"].get("learning_rate", "")),
-        "checkpoint": f"{run.checkpoint.path.name}, after {run.steps} steps",
+        "checkpoint": run.checkpoint.path.name
+        + ("" if run.steps is None else f", after {run.steps} steps"),
         "losses": _losses(run.rows),
     }
     body = [([escape(name), escape(value)], False) for name, value in facts.items() if value]

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
+FROM_RANDOM = "the run started from random weights, which lie nowhere: there is no base model"
+
 
 @without_loading_noise()
 def load_with_adapter(
@@ -49,7 +51,8 @@ def _check_complete(tuned: Any, file: Path) -> None:
     faults = Faults()
     for what, names in (("lacks", wanted - found), ("has, and the model has not,", strange)):
         if names:
-            faults.add(str(file), f"{what} {min(names)} and {len(names) - 1} others")
+            rest = f" and {len(names) - 1} others" if len(names) > 1 else ""
+            faults.add(str(file), f"{what} {min(names)}{rest}")
     faults.raise_if_any()
 
 
@@ -66,8 +69,7 @@ def load_base_model(
     """
     args = checkpoint.model
     if args.model_name_or_path is None:
-        reason = "the run started from random weights, which no adapter can be put on again"
-        raise ConfigError(Fault(str(checkpoint.path), reason))
+        raise ConfigError(Fault(str(checkpoint.path), FROM_RANDOM))
     if args.gguf_file:
         file = Path(args.model_name_or_path) / args.gguf_file
         if not file.is_file():

@@ -43,6 +43,12 @@ class TrainedCheckpoint:
         return str(self.run["tuning_arguments"].get("method", "full"))
 
     @property
+    def preference_method(self) -> str | None:
+        """dpo, kto, grpo, reward …; None of supervised training."""
+        method = self.run.get("preference_arguments", {}).get("method")
+        return None if method is None else str(method)
+
+    @property
     def is_adapter(self) -> bool:
         """Whether only an adapter was trained, to be put on the base model."""
         return self.method != "full"

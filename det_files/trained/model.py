@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from det_files.data.reading import read_data_arguments
 from det_files.faults import ConfigError, Fault, Faults
 from det_files.models import REWARD, SEQ2SEQ
 from det_files.preference.answering import answered_data
-from det_files.trained.adapted import load_base_model, load_with_adapter
+from det_files.trained.adapted import FROM_RANDOM, load_base_model, load_with_adapter
 from det_files.trained.checkpoint import TOKENIZER_FILE, TrainedCheckpoint, as_from_here
 from det_files.trained.prompts import Prompts
 from det_files.trained.tokenizer import tokenizer_of
@@ -82,6 +82,13 @@ def load_trained(checkpoint: TrainedCheckpoint, dtype: str | None = None) -> Tra
     return _ready(model, checkpoint, has_base=checkpoint.is_adapter)
 
 
+def find_missing_base(checkpoint: TrainedCheckpoint, names: Sequence[str], faults: Faults) -> None:
+    """Notes that models of a checkpoint, of those named, need a base model that is nowhere."""
+    if checkpoint.model.model_name_or_path is None and (BASE in names or checkpoint.is_adapter):
+        remedy = "" if checkpoint.is_adapter else " (--model tuned)"
+        faults.add(str(checkpoint.path), f"{FROM_RANDOM}{remedy}")
+
+
 def load_base(checkpoint: TrainedCheckpoint, dtype: str | None = None) -> TrainedModel:
     """The model that a checkpoint's run started from, alone, with the run's prompts.
 
@@ -111,8 +118,8 @@ def answering_data(checkpoint: TrainedCheckpoint) -> DataArguments:
     faults = Faults()
     data = read_data_arguments("data_arguments", checkpoint.run["data_arguments"], faults)
     faults.raise_if_any(str(checkpoint.path))
-    if method := checkpoint.run.get("preference_arguments", {}).get("method"):
-        data = answered_data(data, method)
+    if checkpoint.preference_method:
+        data = answered_data(data, checkpoint.preference_method)
     if data.chat_template != "none" and (checkpoint.path / TOKENIZER_FILE).is_file():
         # The tokenizer was saved with the template of training, whatever file that came from.
         data = dataclasses.replace(data, chat_template="auto")

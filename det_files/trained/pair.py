@@ -39,7 +39,8 @@ class Pair:
         """Loads no weights yet; they will be in `dtype` (the run's).
 
         Raises:
-            ConfigError: what was trained gives no answers.
+            ConfigError: what was trained gives no answers; the run's data arguments have faults,
+                or its tokenizer cannot be loaded.
         """
         self.checkpoint, self._dtype = checkpoint, dtype
         self.data = data_from_here(checkpoint)
@@ -54,7 +55,7 @@ class Pair:
     def each(
         self, ask: Callable[[str, Any], Made], names: Sequence[str] = MODELS
     ) -> dict[str, Made]:
-        """What `ask` makes of BASE or TUNED and the model that answers as it, of those named.
+        """What `ask` makes of BASE or TUNED and the model that answers as it, in order of `names`.
 
         The model is lent for the call alone: whoever kept it would hold two whole models.
 
@@ -68,10 +69,11 @@ class Pair:
                 with self._held.answering_as(which) as model:
                     made[which] = ask(which, model)
             return made
+        # Of a whole model the one at hand is asked first, whatever the order.
         at_hand = self._which if self._held else None
-        for which in sorted(names, key=lambda name: name != at_hand):  # else as they are named
+        for which in sorted(names, key=lambda name: name != at_hand):
             made[which] = ask(which, self._load(which).model)
-        return made
+        return {which: made[which] for which in names}
 
     def _load(self, which: str) -> TrainedModel:
         if self._held is None or self._which != which:

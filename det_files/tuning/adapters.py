@@ -60,8 +60,8 @@ def load_adapter(
 ) -> PeftModel:
     """The model with the adapter of a directory or hub id.
 
-    Under another base model than its own it says so: a warning where only the names differ (a
-    model may have moved), a fault where the shapes do.
+    Under another base model than its own it says so: a warning where the names differ by more
+    than directories in front (a model may have moved), a fault where the shapes do.
 
     Raises:
         ConfigError: there is no adapter; it does not fit the model.

@@ -32,10 +32,8 @@ class Session:
         if self.pid == 0:
             os.chdir(ROOT)
             env = rank_environment(TERM="xterm", **environment)
-            for name in {
-                "COLUMNS",
-                "LINES",
-            } - environment.keys():  # pytest-xdist's workers have them
+            # pytest-xdist's workers have them.
+            for name in {"COLUMNS", "LINES"} - environment.keys():
                 env.pop(name, None)
             os.execvpe(sys.executable, [sys.executable, "-m", *arguments], env)
         size = struct.pack("HHHH", 24, columns, 0, 0)

@@ -134,6 +134,24 @@ def test_a_reward_model_is_refused_before_another_is_loaded(
         asked(adapters("lora"), "--compare", reward)
 
 
+def test_a_base_model_that_lies_nowhere_is_told_before_another_answers(
+    adapters: Adapters, tmp_path: Path
+) -> None:
+    whole = as_checkpoint(make_model(tmp_path / "whole"))
+    said = parse_yaml((whole / "run_args.yaml").read_text(), "run")
+    said["model_arguments"] = {"config_name_or_path": str(whole), "dtype": "float32"}
+    said["data_arguments"] = parse_yaml((adapters("lora") / "run_args.yaml").read_text(), "run")[
+        "data_arguments"
+    ]
+    (whole / "run_args.yaml").write_text(to_yaml(said))
+    reason = "random weights, which lie nowhere: there is no base model"
+    for more in ([], ["--compare", adapters("lora"), "--model", "base"]):
+        with pytest.raises(ConfigError, match=reason):
+            asked(whole, *more)
+    assert len(asked(whole, "--model", "tuned").rows) == 5
+    assert len(asked(adapters("lora"), "--compare", whole).rows) == 5
+
+
 def test_an_encoder_decoder_has_no_perplexity(tmp_path: Path) -> None:
     data = make_data(tmp_path / "data")
     trial = seq2seq_adapters(tmp_path / "runs", make_model(tmp_path / "t5", "t5"), data)

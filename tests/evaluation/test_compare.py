@@ -8,6 +8,7 @@ from typing import Any
 import peft
 import pytest
 import torch
+import yaml
 from transformers import AutoModelForCausalLM
 
 from det_files.cluster.manifest import write_manifest
@@ -161,6 +162,33 @@ def test_references_are_rendered_as_in_training(
 
 def test_limit_takes_the_first_rows(run_dir: Path) -> None:
     assert compare(run_dir, limit=2)["base"]["rows"] == 2
+
+
+def test_prompts_longer_than_the_context_are_counted(
+    run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for split in ("train", "test"):
+        (tmp_path / "long" / split).mkdir(parents=True)
+        lines = [json.dumps({"input": text, "output": "a"}) for text in ("one", "two " * 2000)]
+        (tmp_path / "long" / split / "a.jsonl").write_text("\n".join(lines) + "\n")
+    file = run_dir / "trials" / "2" / "checkpoints" / "best" / "run_args.yaml"
+    run_args = yaml.safe_load(file.read_text())
+    run_args["data_arguments"]["sources"] = [{"path": str(tmp_path / "long")}]
+    file.write_text(yaml.safe_dump(run_args))
+    compare(run_dir)
+    shown = capsys.readouterr().out
+    for name in ("base", "fine-tuned"):
+        assert f"{name}: 1 prompts leave no room in the model's context" in shown
+
+
+def test_numbers_out_of_range_are_all_named(run_dir: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        main([str(run_dir), "--limit", "0", "--examples", "-1", "--batch-size", "0"])
+    assert [str(fault) for fault in caught.value.faults] == [
+        "--limit: expected at least 1, got 0",
+        "--examples: expected at least 0, got -1",
+        "--batch-size: expected at least 1, got 0",
+    ]
 
 
 def test_a_run_without_a_best_trial_is_refused(run_dir: Path) -> None:

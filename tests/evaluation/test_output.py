@@ -55,3 +55,15 @@ def test_what_is_there_is_not_written_over(tmp_path: Path) -> None:
     odd = tmp_path / "odd"
     odd.touch()
     assert "is a file" in faults_of(odd)[0]
+    (tmp_path / "res[1].predictions.base.jsonl").touch()
+    assert "res[1].predictions.base.jsonl exists" in faults_of(tmp_path / "res[1].json")[0]
+
+
+@pytest.mark.parametrize("name", ["file/dir", "file/deep/ours.json"])
+def test_what_cannot_be_written_is_known_before_anything_is_asked(
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "file").touch()
+    assert faults_of(tmp_path / name) == [
+        f"--output: {tmp_path / name}: {tmp_path}/file is no directory"
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,14 @@ from export_checkpoints import Adapters
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from det_files.data.arguments import DataArguments, SourceArguments
-from det_files.evaluation.questions import AskedRow, make_questions, questions_to, read_test_rows
+from det_files.evaluation.questions import (
+    AskedRow,
+    answerable_rows,
+    make_questions,
+    questions_to,
+    read_test_rows,
+)
+from det_files.experiment import parse_yaml, to_yaml
 from det_files.faults import ConfigError
 from det_files.trained.checkpoint import open_checkpoint
 from det_files.trained.pair import Pair
@@ -57,6 +65,58 @@ def test_the_last_turn_of_a_conversation_is_asked_for(
     )
     assert (pair.reference, conversation.reference) == ("=two", "d")
     assert conversation.reference_tokens == 1
+
+
+def changed(checkpoint: Path, copy: Path, **sections: dict[str, Any]) -> Path:
+    """A copy of a checkpoint, whose run said other things, too."""
+    shutil.copytree(checkpoint, copy)
+    (copy / "manifest.json").unlink()
+    said = parse_yaml((copy / "run_args.yaml").read_text(), "run")
+    for name, values in sections.items():
+        said[name] = said.get(name, {}) | values
+    (copy / "run_args.yaml").write_text(to_yaml(said))
+    return copy
+
+
+def test_sources_of_one_name_keep_their_formats(adapters: Adapters, tmp_path: Path) -> None:
+    formats = [
+        {"input_format": f"{name}: __input__", "output_format": f"{name}=__output__"}
+        for name in "ab"
+    ]
+    for name in "ab":
+        source(tmp_path / name / "math", PAIR, PAIR)
+    sources = [
+        {"path": str(tmp_path / name / "math"), **said}
+        for name, said in zip("ab", formats, strict=True)
+    ]
+    run = changed(adapters("lora"), tmp_path / "run", data_arguments={"sources": sources})
+    pair = Pair(open_checkpoint(run))
+    questions = questions_to(pair, answerable_rows(pair, 3))
+    assert [pair.tokenizer.decode(q.prompt).split("\n")[1] for q in questions] == [
+        "a: one<|im_end|>",
+        "a: one<|im_end|>",
+        "b: one<|im_end|>",
+    ]
+    assert [question.reference for question in questions] == ["a=two", "a=two", "b=two"]
+
+
+def test_marked_answers_have_nothing_to_be_compared_with(
+    adapters: Adapters, tmp_path: Path
+) -> None:
+    run = changed(adapters("lora"), tmp_path / "kto", preference_arguments={"method": "kto"})
+    with pytest.raises(ConfigError, match=f"{run}: kto learns from marked answers"):
+        answerable_rows(Pair(open_checkpoint(run)))
+
+
+def test_a_prompt_without_tokens_is_laid_to_its_source(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """An encoder may be given nothing; a decoder has at least what opens a text."""
+    empty = source(tmp_path, PAIR, {"input": "", "output": "two"})
+    args = DataArguments(sources=[empty], chat_template="none")
+    assert all(q.prompt for q in make_questions(read_test_rows(args), args, tokenizer))
+    with pytest.raises(ConfigError, match=r"sources: .*line 2: the prompt has no tokens"):
+        make_questions(read_test_rows(args), args, tokenizer, separate=True)
 
 
 def test_a_limit_is_over_all_sources(tmp_path: Path) -> None:

@@ -146,6 +146,7 @@ def test_an_output_that_is_there_is_never_written_over(output: Path, tmp_path: P
     assert "ends with .jsonl" in faults_of(tmp_path / "out.json", False)[0]
     (tmp_path / "d.jsonl").mkdir()
     assert "is a directory" in faults_of(tmp_path / "d.jsonl", False)[0]
+    assert f"{output} is no directory" in faults_of(output / "x.jsonl", False)[0]
 
 
 def test_an_output_that_has_come_into_being_meanwhile_is_kept(tmp_path: Path) -> None:

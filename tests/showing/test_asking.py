@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from export_checkpoints import Adapters, seq2seq_adapters
 
+from det_files.faults import ConfigError
 from det_files.generation.decoding import generate_answers
 from det_files.showing.asking import ask_both, plain_questions, sample_questions
 from det_files.showing.forgetting import probe_forgetting
@@ -30,6 +31,12 @@ def test_a_sample_is_settled_by_its_seed(pair: Pair, tiny_data: Path) -> None:
     for found in drawn.values():
         assert found == [row for row in rows if row in found]
     assert [q.shown for q in sample_questions(pair, 99)] == rows
+
+
+def test_an_empty_sample_is_refused(pair: Pair) -> None:
+    for size in (0, -1):
+        with pytest.raises(ConfigError, match=f"sample: expected at least 1, got {size}"):
+            sample_questions(pair, size)
 
 
 def test_plain_questions_have_no_format_of_the_task(adapters: Adapters) -> None:

@@ -52,6 +52,20 @@ def test_an_experiment_without_a_checkpoint_is_refused(master: Master) -> None:
         find_run("1")
 
 
+def test_an_experiment_that_the_master_does_not_know_is_refused(master: Master) -> None:
+    with pytest.raises(ConfigError, match="experiment 999: cannot be had from Determined"):
+        find_run(999)
+
+
+def test_a_master_that_does_not_answer_is_said(
+    master: Master, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DET_MASTER", "http://127.0.0.1:9")
+    monkeypatch.setattr("determined.experimental.client._determined", None)
+    with pytest.raises(ConfigError, match="experiment 1: cannot be had from Determined"):
+        find_run(1)
+
+
 def test_a_run_is_its_best_trials_best_checkpoint(tiny_run: Path) -> None:
     found = find_run(str(tiny_run))
     assert found.checkpoint.path.parent.parent == tiny_run / "trials" / "1"

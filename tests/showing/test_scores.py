@@ -29,6 +29,11 @@ def test_json_is_compared_by_its_value() -> None:
     assert right_or_wrong(both, BASE) == [False, False, True]
 
 
+def test_nothing_asked_is_nothing_compared() -> None:
+    with pytest.raises(ValueError, match="nothing was asked"):
+        compare_scores(answered([], [], []))
+
+
 def test_solutions_are_compared_by_their_number() -> None:
     both = answered(["So 2\n#### 2", "#### 1,000"], ["It is 2.", "5"], ["#### 3", "#### 1000"])
     first = compare_scores(both)[0]

@@ -69,6 +69,13 @@ def test_of_two_whole_models_one_is_in_memory(
     assert len(held) == 4
 
 
+@pytest.mark.parametrize("names", [[BASE, TUNED], [TUNED, BASE], [BASE]])
+def test_what_is_made_comes_in_the_order_of_the_names(adapters: Adapters, names: list[str]) -> None:
+    pair = Pair(open_checkpoint(adapters("full")))
+    pair.each(lambda which, _: which, [TUNED])  # at hand from here on
+    assert list(pair.each(lambda which, _: which, names).items()) == [(n, n) for n in names]
+
+
 def test_weights_are_let_go(adapters: Adapters) -> None:
     pair = Pair(open_checkpoint(adapters("lora")))
     logits(pair)
