@@ -2,6 +2,8 @@
 # models/, DeepSpeed's operators to ~/.cache/torch_extensions, tokens to ~/.cache/det_files.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
+# Another make may have made it meanwhile, and a run may be reading it.
+.PRECIOUS: models/smollm2-135m-instruct/config.json
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -11,7 +13,7 @@ RUN_QUICKSTART := $(BIN)/python -m det_files.local experiments/smollm2_135m_quic
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: setup machine quickstart notebook test test-determined-0.37 check bench clean
+.PHONY: setup machine quickstart named-run notebook test test-determined-0.37 check bench clean
 
 setup: machine .venv/installed .venv/operators $(MODEL)/config.json
 
@@ -38,7 +40,8 @@ machine:
 # DeepSpeed's CPU operators, built once (they are kept in ~/.cache/torch_extensions): otherwise the
 # first run on this machine would seem to hang for minutes.
 .venv/operators: | .venv/installed
-	DS_ACCELERATOR=cpu $(BIN)/python -c "from deepspeed.accelerator import get_accelerator; \
+	@echo "building DeepSpeed's CPU operators, once: one to four minutes"
+	@DS_ACCELERATOR=cpu $(BIN)/python -c "from deepspeed.accelerator import get_accelerator; \
 	  [get_accelerator().create_op_builder(name).load(verbose=False) \
 	   for name in ('ShareMemCommBuilder', 'CPUAdamBuilder')]" >.venv/operators.log 2>&1 || \
 		{ cat .venv/operators.log; exit 1; }
@@ -53,8 +56,10 @@ quickstart: setup
 
 # The comparison of a run's models as a page, RUN/comparison.html; RUN may be an experiment's id.
 RUN ?= $(shell ls -d runs/smollm2_135m_quickstart/* 2>/dev/null | sort -V | tail -n 1)
-notebook: setup
+named-run:
 	@test -n "$(RUN)" || { echo "name a run: make notebook RUN=runs/NAME/NUMBER, or make quickstart first"; exit 1; }
+	@[[ -d "$(RUN)" || "$(RUN)" =~ ^[0-9a-fA-F-]+$$ ]] || { echo "$(RUN): no such run's directory"; exit 1; }
+notebook: named-run setup
 	$(BIN)/python -m det_files.notebook $(RUN)
 
 # Two files of tests at a time, one thread each, then lives on the stand-in cluster, two of them at a

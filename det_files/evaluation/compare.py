@@ -19,13 +19,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from det_files.evaluation.exact_match import ExactMatch, score
+from det_files.evaluation.progress import Counter
 from det_files.evaluation.questions import Question, answer_limit, answerable_rows, questions_to
 from det_files.evaluation.side_by_side import render_examples, render_scores
 from det_files.faults import Faults, exit_on_config_error
@@ -33,6 +33,7 @@ from det_files.generation.decoding import generate_answers
 from det_files.generation.positions import room_for_answer
 from det_files.generation.sampling import flag
 from det_files.local.run_directory import RunDirectory, write_atomically
+from det_files.local.terminal import Terminal
 from det_files.trained.checkpoint import open_checkpoint
 from det_files.trained.locating import find_best_checkpoint
 from det_files.trained.model import BASE, TUNED
@@ -57,15 +58,24 @@ class Answers:
         }
 
 
-def answer(model: Any, tokenizer: Any, questions: Sequence[Question], batch_size: int) -> Answers:
-    """Returns a model's scored answers to the questions."""
-    started = time.monotonic()
+def answer(
+    name: str, model: Any, tokenizer: Any, questions: Sequence[Question], batch_size: int
+) -> Answers:
+    """Returns a model's scored answers to the questions; `name` is what progress calls it."""
+    counter = Counter(Terminal(), name, len(questions))
     limit = answer_limit(question.reference_tokens for question in questions)
     prompts = [question.prompt for question in questions]
-    texts = generate_answers(model, tokenizer, prompts, max_new_tokens=limit, batch_size=batch_size)
+    texts = generate_answers(
+        model,
+        tokenizer,
+        prompts,
+        max_new_tokens=limit,
+        batch_size=batch_size,
+        on_answer=counter.add,
+    )
+    counter.finish()
     references = [question.reference or "" for question in questions]  # test rows have one
-    seconds = time.monotonic() - started
-    return Answers(texts, references, score(texts, references), limit, seconds)
+    return Answers(texts, references, score(texts, references), limit, counter.seconds)
 
 
 def compare(
@@ -85,7 +95,7 @@ def compare(
     print(f"answering {len(rows)} test rows, before and after fine-tuning", flush=True)
 
     def ask(which: str, model: Any) -> Answers:
-        given = answer(model, pair.tokenizer, questions, batch_size)
+        given = answer(NAMES[which], model, pair.tokenizer, questions, batch_size)
         rooms = [room_for_answer(model, len(q.prompt), given.max_new_tokens) for q in questions]
         if full := rooms.count(0):
             print(f"{NAMES[which]}: {full} prompts leave no room in the model's context")

@@ -10,7 +10,7 @@ go batch by batch through transformers' `generate` (`searching.search`).
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -135,12 +135,17 @@ def generate_answers(
     *,
     max_new_tokens: int,
     batch_size: int = BATCH_SIZE,
+    on_answer: Callable[[], object] = lambda: None,
 ) -> list[str]:
-    """Returns the text of one greedy answer a prompt, in the order given; see `decode`."""
+    """Returns the text of one greedy answer a prompt, in the order given; see `decode`.
+
+    `on_answer` is called as each one ends.
+    """
     sampling = Sampling(max_new_tokens=max_new_tokens)
     answers = [""] * len(prompts)
     for answer in decode(model, tokenizer, prompts, sampling, batch_size=batch_size):
         answers[answer.number] = answer.text
+        on_answer()
     return answers
 
 

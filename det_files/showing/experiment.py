@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ def best_of_experiment(number: int) -> BestOfExperiment:
             number, or the experiment has no whole checkpoint.
     """
     try:
-        from determined.common.api.errors import BadRequestException
+        from determined.common.api.errors import BadRequestException, MasterNotFoundException
         from determined.experimental import client
     except ImportError as error:
         reason = "an experiment's id needs Determined's client: pip install determined"
@@ -39,7 +40,11 @@ def best_of_experiment(number: int) -> BestOfExperiment:
             raise ConfigError(Fault(f"experiment {number}", reason))
         best = checkpoints[0]
         rows = trial_rows(client.get_trial(best.training.trial_id))
-    except BadRequestException as error:  # unknown, or no master
+    except MasterNotFoundException as error:
+        where = os.environ.get("DET_MASTER", "http://localhost:8080")
+        reason = f"no master answers at {where}: set DET_MASTER, or name a local run's directory"
+        raise ConfigError(Fault(f"experiment {number}", reason)) from error
+    except BadRequestException as error:
         reason = f"cannot be had from Determined: {error.__cause__ or error}"
         raise ConfigError(Fault(f"experiment {number}", reason)) from error
     return BestOfExperiment(download(best.uuid), rows)

@@ -52,6 +52,7 @@ def languages_to_show(model_name: str, asked: Sequence[str] | None) -> list[str]
     if isinstance(asked, str):
         raise ConfigError(Fault("languages", f"expected a list, as in [{asked}]"))
     if strange := [name for name in asked if name not in QUESTIONS]:
-        reason = f"there are no questions in {strange[0]!r}{did_you_mean(strange[0], QUESTIONS)}"
+        near = did_you_mean(strange[0], QUESTIONS) or f"; there are in {', '.join(QUESTIONS)}"
+        reason = f"there are no questions in {strange[0]!r}{near}"
         raise ConfigError(Fault("languages", reason))
     return list(asked)

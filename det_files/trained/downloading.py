@@ -7,15 +7,12 @@ $DET_FILES_CHECKPOINTS, or ~/.cache/det_files/checkpoints
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from det_files.cluster.manifest import MANIFEST_FILE, damage
-from det_files.durable import written_aside
+from det_files.durable import locked, written_aside
 from det_files.faults import ConfigError, Fault, Faults
 
 
@@ -43,20 +40,13 @@ def download(uuid: str) -> Path:
         cache.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(Fault(str(cache), str(error.strerror))) from error
-    with _locked(cache / f".{uuid}.lock"):
+    with locked(cache / f".{uuid}.lock"):
         if not directory.is_dir():
             print(f"downloading checkpoint {uuid} to {directory}", file=sys.stderr, flush=True)
             with written_aside(directory) as aside:
                 _fetch(uuid, aside)
                 _check(uuid, aside)
     return directory
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # until it is closed
-        yield
 
 
 def _fetch(uuid: str, directory: Path) -> None:

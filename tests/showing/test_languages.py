@@ -18,5 +18,7 @@ def test_swallow_has_both_languages() -> None:
 def test_a_language_without_questions_is_refused_with_the_nearest() -> None:
     with pytest.raises(ConfigError, match='"Japanese"'):
         languages_to_show("any", ["Japanes"])
+    with pytest.raises(ConfigError, match="'Klingon'; there are in Japanese, English"):
+        languages_to_show("any", ["Klingon"])
     with pytest.raises(ConfigError, match=r"expected a list, as in \[Japanese\]"):
         languages_to_show("any", "Japanese")

@@ -78,6 +78,12 @@ class Master:
         except KeyError:
             raise Refused(404, f"trial {identity} not found") from None
 
+    def experiment_of(self, identity: str) -> Experiment:
+        try:
+            return self.cluster.experiments[int(identity)]
+        except KeyError:
+            raise Refused(404, f"experiment {identity} not found") from None
+
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -184,13 +190,13 @@ def create(master: Master, match: re.Match[str], query: dict[str, str], body: An
 
 @route("GET", EXPERIMENT)
 def experiment(master: Master, match: re.Match[str], query: dict[str, str], body: Any) -> Any:
-    found = master.cluster.experiments[int(match[1])]
+    found = master.experiment_of(match[1])
     return {"experiment": _experiment(found), "config": found.config}
 
 
 @route("POST", EXPERIMENT + "/(pause|activate)")
 def pause(master: Master, match: re.Match[str], query: dict[str, str], body: Any) -> Any:
-    found = master.cluster.experiments[int(match[1])]
+    found = master.experiment_of(match[1])
     (master.cluster.pause if match[2] == "pause" else master.cluster.activate)(found)
 
 
@@ -387,7 +393,7 @@ def _checkpoint(said: dict[str, Any], experiment: Experiment, trial: Trial) -> d
 
 @route("GET", EXPERIMENT + "/searcher/best_searcher_validation_metric")
 def best(master: Master, match: re.Match[str], query: dict[str, str], body: Any) -> Any:
-    found = master.cluster.experiments[int(match[1])]
+    found = master.experiment_of(match[1])
     searcher = found.config["searcher"]
     values = [v for t in found.trials for v in t.rows("validation", searcher["metric"]).values()]
     if not values:

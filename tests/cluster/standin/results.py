@@ -14,7 +14,7 @@ def experiment_checkpoints(
     master: Master, match: re.Match[str], query: dict[str, str], body: Any
 ) -> Any:
     """Those with a validation, by the searcher's metric, the best first, as the real one sorts."""
-    experiment = master.cluster.experiments[int(match[1])]
+    experiment = master.experiment_of(match[1])
     searcher = experiment.config["searcher"]
     found = []
     for trial in experiment.trials:

@@ -75,6 +75,7 @@ def test_without_a_token_nothing_is_told(master: Master) -> None:
         assert answer.status_code == 401
     assert requests.get(f"{master.url}/info").status_code == 200
     assert requests.get(f"{master.url}/api/v1/trials/9", headers=AS_USER).status_code == 404
+    assert requests.get(f"{master.url}/api/v1/experiments/9", headers=AS_USER).status_code == 404
     assert requests.get(f"{master.url}/api/v1/no/such", headers=AS_USER).status_code == 404
 
 
