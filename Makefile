@@ -2,8 +2,6 @@
 # models/, DeepSpeed's operators to ~/.cache/torch_extensions, tokens to ~/.cache/det_files.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-# Another make may have made it meanwhile, and a run may be reading it.
-.PRECIOUS: models/smollm2-135m-instruct/config.json
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -47,6 +45,8 @@ machine:
 		{ cat .venv/operators.log; exit 1; }
 	touch $@
 
+# Another make may have made it meanwhile, and a run may be reading it.
+.PRECIOUS: $(MODEL)/config.json
 $(MODEL)/config.json: | .venv/installed
 	$(BIN)/python -m det_files.quickstart_model --output $(MODEL)
 

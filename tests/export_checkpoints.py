@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -11,7 +12,7 @@ from unittest import mock
 import torch
 from in_process import run_here
 
-from det_files.experiment import to_yaml
+from det_files.experiment import parse_yaml, to_yaml
 from det_files.export.__main__ import main
 
 LEARNING_RATE = {"ia3": 1e-1, "prompt": 3e-1, "p_tuning": 3e-1, "prefix": 3e-1}
@@ -62,6 +63,17 @@ def as_checkpoint(model: Path, dtype: str = "float32", **changes: Any) -> Path:
     }
     (model / "run_args.yaml").write_text(to_yaml(run | changes))
     return model
+
+
+def changed(checkpoint: Path, copy: Path, **sections: dict[str, Any]) -> Path:
+    """A copy of a checkpoint, whose run said other things, too."""
+    shutil.copytree(checkpoint, copy)
+    (copy / "manifest.json").unlink()
+    said = parse_yaml((copy / "run_args.yaml").read_text(), "run")
+    for name, values in sections.items():
+        said[name] = said.get(name, {}) | values
+    (copy / "run_args.yaml").write_text(to_yaml(said))
+    return copy
 
 
 def seq2seq_adapters(directory: Path, model: Path, data: Path, **more: Any) -> Adapters:

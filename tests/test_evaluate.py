@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from export_checkpoints import Adapters
+from export_checkpoints import Adapters, changed
 
 from det_files.evaluate import main
 from det_files.evaluation.questions import read_split
-from det_files.experiment import parse_yaml, to_yaml
 from det_files.faults import ConfigError
 from det_files.generation.decoding import generate_answers
 from det_files.trained.checkpoint import open_checkpoint
@@ -96,16 +94,14 @@ def test_two_checkpoints_are_compared(
 def test_what_two_checkpoints_cannot_be_asked_is_told_of_both(
     adapters: Adapters, tiny_data: Path, tmp_path: Path
 ) -> None:
-    refusing, formatted = tmp_path / "refusing", tmp_path / "formatted"
-    for copy in (refusing, formatted):
-        shutil.copytree(adapters("lora"), copy)
-        (copy / "manifest.json").unlink()
+    refusing = changed(adapters("lora"), tmp_path / "refusing")
     (refusing / "chat_template.jinja").write_text("{{ raise_exception('not today') }}")
-    said = parse_yaml((formatted / "run_args.yaml").read_text(), "run")
-    said["data_arguments"]["sources"] = [
+    sources = [
         {"path": str(tiny_data), "name": name, "input_format": f"{name} __input__"} for name in "yz"
     ]
-    (formatted / "run_args.yaml").write_text(to_yaml(said))
+    formatted = changed(
+        adapters("lora"), tmp_path / "formatted", data_arguments={"sources": sources}
+    )
     with pytest.raises(ConfigError) as caught:
         main([str(refusing), "--compare", str(formatted), "--limit", "1"])
     first, second = (str(fault) for fault in caught.value.faults)

@@ -92,9 +92,10 @@ def read_asked(options: argparse.Namespace, faults: Faults) -> Asked:
         texts, rows = texts or [row.shown for row in rows], []
     metrics = _settle_metrics(options, rows, texts, gold, faults)
     for one, answering in ((checkpoint, model_names(options)), (other, [TUNED])):
-        if one is not None:
-            find_missing_base(one, answering, faults)
-        if one is not None and one.kind == SEQ2SEQ and PERPLEXITY in metrics:
+        if one is None:
+            continue
+        find_missing_base(one, answering, faults)
+        if one.kind == SEQ2SEQ and PERPLEXITY in metrics:
             faults.add(str(one.path), "is an encoder-decoder, which has no perplexity")
     faults.raise_if_any()
     assert checkpoint is not None  # else there was a fault

@@ -135,15 +135,13 @@ def test_a_reward_model_is_refused_before_another_is_loaded(
 
 
 def test_a_base_model_that_lies_nowhere_is_told_before_another_answers(
-    adapters: Adapters, tmp_path: Path
+    adapters: Adapters, tiny_data: Path, tmp_path: Path
 ) -> None:
-    whole = as_checkpoint(make_model(tmp_path / "whole"))
-    said = parse_yaml((whole / "run_args.yaml").read_text(), "run")
-    said["model_arguments"] = {"config_name_or_path": str(whole), "dtype": "float32"}
-    said["data_arguments"] = parse_yaml((adapters("lora") / "run_args.yaml").read_text(), "run")[
-        "data_arguments"
-    ]
-    (whole / "run_args.yaml").write_text(to_yaml(said))
+    whole = as_checkpoint(
+        make_model(tmp_path / "whole"),
+        model_arguments={"config_name_or_path": str(tmp_path / "whole"), "dtype": "float32"},
+        data_arguments={"sources": [{"path": str(tiny_data)}]},
+    )
     reason = "random weights, which lie nowhere: there is no base model"
     for more in ([], ["--compare", adapters("lora"), "--model", "base"]):
         with pytest.raises(ConfigError, match=reason):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-from export_checkpoints import Adapters
+from export_checkpoints import Adapters, changed
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from det_files.data.arguments import DataArguments, SourceArguments
@@ -19,7 +18,6 @@ from det_files.evaluation.questions import (
     questions_to,
     read_test_rows,
 )
-from det_files.experiment import parse_yaml, to_yaml
 from det_files.faults import ConfigError
 from det_files.trained.checkpoint import open_checkpoint
 from det_files.trained.pair import Pair
@@ -65,17 +63,6 @@ def test_the_last_turn_of_a_conversation_is_asked_for(
     )
     assert (pair.reference, conversation.reference) == ("=two", "d")
     assert conversation.reference_tokens == 1
-
-
-def changed(checkpoint: Path, copy: Path, **sections: dict[str, Any]) -> Path:
-    """A copy of a checkpoint, whose run said other things, too."""
-    shutil.copytree(checkpoint, copy)
-    (copy / "manifest.json").unlink()
-    said = parse_yaml((copy / "run_args.yaml").read_text(), "run")
-    for name, values in sections.items():
-        said[name] = said.get(name, {}) | values
-    (copy / "run_args.yaml").write_text(to_yaml(said))
-    return copy
 
 
 def test_sources_of_one_name_keep_their_formats(adapters: Adapters, tmp_path: Path) -> None:
