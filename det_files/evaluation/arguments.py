@@ -9,7 +9,7 @@ from pathlib import Path
 from det_files.data.sources import SPLITS
 from det_files.evaluation.metrics import METRICS, PERPLEXITY, find_unknown
 from det_files.faults import Faults
-from det_files.generation.sampling import flag
+from det_files.generation.sampling import find_too_small, flag
 from det_files.models import DTYPES
 from det_files.trained.model import BASE, MODELS, TUNED
 
@@ -73,12 +73,7 @@ def find_flag_faults(options: argparse.Namespace, faults: Faults) -> None:
         find_unknown("--metrics", options.metrics, faults)
         if not options.metrics:
             faults.add("--metrics", "names none")
-    for name in ("limit", "max_new_tokens", "batch_size"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            faults.add(flag(name), f"expected at least 1, got {value}")
-    if options.num_fewshot is not None and options.num_fewshot < 0:
-        faults.add("--num-fewshot", f"expected at least 0, got {options.num_fewshot}")
+    find_too_small(options, faults, limit=1, max_new_tokens=1, batch_size=1, num_fewshot=0)
     if options.compare and options.model == BOTH:
         faults.add("--compare", "compares one model with it: --model tuned or base")
     if options.data and options.split:

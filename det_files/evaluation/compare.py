@@ -31,7 +31,7 @@ from det_files.evaluation.side_by_side import render_examples, render_scores
 from det_files.faults import Faults, exit_on_config_error
 from det_files.generation.decoding import generate_answers
 from det_files.generation.positions import room_for_answer
-from det_files.generation.sampling import flag
+from det_files.generation.sampling import find_too_small
 from det_files.local.run_directory import RunDirectory, write_atomically
 from det_files.local.terminal import Terminal
 from det_files.trained.checkpoint import open_checkpoint
@@ -137,10 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--batch-size", type=int, default=32, metavar="ROWS")
     args = parser.parse_args(argv)
     faults = Faults()
-    for name, least in (("limit", 1), ("examples", 0), ("batch_size", 1)):
-        value = getattr(args, name)
-        if value is not None and value < least:
-            faults.add(flag(name), f"expected at least {least}, got {value}")
+    find_too_small(args, faults, limit=1, examples=0, batch_size=1)
     faults.raise_if_any()
     compare(args.run_dir, args.limit, args.examples, args.batch_size)
     print(f"report: {args.run_dir / 'report.html'}")

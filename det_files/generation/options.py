@@ -10,7 +10,7 @@ from typing import Any
 from det_files.data.sources import SPLITS
 from det_files.faults import Faults
 from det_files.generation.decoding import BATCH_SIZE
-from det_files.generation.sampling import add_sampling_flags, sampling_of
+from det_files.generation.sampling import add_sampling_flags, find_too_small, sampling_of
 from det_files.models import DTYPES
 from det_files.trained.model import MODELS, TUNED
 
@@ -56,10 +56,7 @@ def find_option_faults(options: argparse.Namespace, faults: Faults) -> None:
     """Notes what the flags alone show to be wrong."""
     if (options.input is None) == (options.split is None):
         faults.add("INPUT", "expected either a file of rows or --split")
-    for name in ("limit", "batch_size"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            faults.add(f"--{name.replace('_', '-')}", f"expected at least 1, got {value}")
+    find_too_small(options, faults, limit=1, batch_size=1)
     if options.answer_field in (*OWN_FIELDS, ""):
         reason = f"{options.answer_field!r} is not free: the output has {', '.join(OWN_FIELDS)}"
         faults.add("--answer-field", reason)

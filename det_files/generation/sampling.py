@@ -77,6 +77,14 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+def find_too_small(options: argparse.Namespace, faults: Faults, **least: int) -> None:
+    """Notes the flags, of these fields, that were given less than they take at least."""
+    for name, bound in least.items():
+        value = getattr(options, name)
+        if value is not None and value < bound:
+            faults.add(flag(name), f"expected at least {bound}, got {value}")
+
+
 def add_sampling_flags(parser: argparse.ArgumentParser, **defaults: float) -> None:
     """Gives a command line a flag for each field, with its default or the one said here."""
     for option in fields(Sampling):
