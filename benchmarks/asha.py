@@ -3,11 +3,12 @@
     python -m det_files.local experiments/smollm2_135m_asha.yaml
     python -m det_files.local experiments/smollm2_135m_asha.yaml --set 'searcher={name: random,
       metric: eval_loss, max_trials: 16, max_concurrent_trials: 2}'
+      --set hyperparameters.training_arguments.eval_steps=4
     python -m benchmarks.asha runs/smollm2_135m_asha/1 runs/smollm2_135m_asha/2
 
 The two runs have one seed, so they try the same hyperparameters. From the curves of the full trials
-searches are then simulated: the same 16 trials in another order, decided by the same code. What a
-full trial lacks at a rung is taken from the same trial of the search.
+searches are then simulated: the same 16 trials in another order, decided by the same code. For that
+the full trials are validated at the rungs (4, 16 and 64 steps), too.
 """
 
 from __future__ import annotations
@@ -56,16 +57,23 @@ def full_curves(full: Path, search: Path, metric: str) -> list[dict[int, float]]
     """The full trials' curves, each with what the same trial of the search has before its end.
 
     Raises:
-        SystemExit: The two runs did not try the same hyperparameters.
+        SystemExit: The two runs did not try the same hyperparameters, or a trial has no value at a
+            rung.
     """
+    points = decision_points(load_experiment(search / "experiment.yaml").searcher)
     of_search = {str(sorted(t["params"].items())): t["trial"] for t in trials_of(search)}
     curves = []
     for trial in trials_of(full):
         twin = of_search.get(str(sorted(trial["params"].items())))
         if twin is None:
             raise SystemExit(f"trial {trial['trial']} of {full} is not among those of {search}")
-        of_twin = curve_of(search, twin, metric)
-        curves.append(of_twin | curve_of(full, trial["trial"], metric))
+        curve = curve_of(search, twin, metric) | curve_of(full, trial["trial"], metric)
+        if missing := [point for point in points if point not in curve]:
+            raise SystemExit(
+                f"trial {trial['trial']} of {full} was not validated at {missing[0]} steps: run it "
+                f"with --set hyperparameters.training_arguments.eval_steps={points[0]}"
+            )
+        curves.append(curve)
     return curves
 
 

@@ -1,6 +1,11 @@
 """Simulated searches over known curves."""
 
-from benchmarks.asha import simulate, simulations
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks.asha import full_curves, simulate, simulations
 
 SEARCHER = {
     "name": "adaptive_asha",
@@ -29,3 +34,35 @@ def test_a_late_bloomer_is_lost_and_told() -> None:
     assert outcome.regret == 1.0  # 1.0 is twice 0.5
     shares = [o.share for o in simulations(SEARCHER, curves, 2, 20)]
     assert len(set(shares)) > 3 and all(0 < share < 1 for share in shares)
+
+
+def write_run(directory: Path, validated: dict[int, float]) -> Path:
+    """A run directory with one trial, as far as curves are read from it."""
+    trial = directory / "trials" / "1"
+    trial.mkdir(parents=True)
+    searcher = json.dumps(SEARCHER)
+    entrypoint = "python -m det_files.run_clm"
+    text = f"name: run\nentrypoint: {entrypoint}\nsearcher: {searcher}\n"
+    (directory / "experiment.yaml").write_text(text)
+    summary = {"trials": [{"trial": 1, "params": {"r": 4}}]}
+    (directory / "summary.json").write_text(json.dumps(summary))
+    rows = [
+        {
+            "time": steps,
+            "group": "validation",
+            "steps_completed": steps,
+            "metrics": {"eval_loss": value},
+        }
+        for steps, value in validated.items()
+    ]
+    (trial / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    return directory
+
+
+def test_curves_have_what_either_run_measured_and_lack_no_rung(tmp_path: Path) -> None:
+    search = write_run(tmp_path / "search", {4: 3.0})
+    full = write_run(tmp_path / "full", {16: 2.0, 64: 1.0})
+    assert full_curves(full, search, "eval_loss") == [{4: 3.0, 16: 2.0, 64: 1.0}]
+    sparse = write_run(tmp_path / "sparse", {64: 1.0})
+    with pytest.raises(SystemExit, match=r"trial 1 of .*sparse was not validated at 16 steps.*=4"):
+        full_curves(sparse, search, "eval_loss")
