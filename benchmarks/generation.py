@@ -2,11 +2,11 @@
 
     python -m benchmarks.generation --model models/smollm2-135m-instruct --data ../shared/data/gsm8k
 
-Both answer the same test rows, in the model's chat template, greedily and in float32. The loop
-takes the rows in the file's order, pads each batch on the left and waits for its longest answer.
-`decode` runs at the loop's batch size and at its own. Contenders take turns for `--rounds`; the
-outputs are compared token by token, end token included. Processor seconds say more than the clock's
-on a machine that others use too.
+On a GPU where there is one. Both answer the same test rows, in the model's chat template, greedily
+and in float32. The loop takes the rows in the file's order, pads each batch on the left and waits
+for its longest answer. `decode` runs at the loop's batch size and at its own. Contenders take turns
+for `--rounds`; the outputs are compared token by token, end token included. Processor seconds say
+more than the clock's on a CPU that others use too.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ def naive_loop(
     found: Answers = []
     for start in range(0, len(prompts), batch_size):
         batch = pad(prompts[start : start + batch_size], pad_id_of(tokenizer), left=True)
+        batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
         with torch.inference_mode():
             output = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
         answers = output[:, batch["input_ids"].shape[1] :].tolist()
@@ -108,6 +109,7 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
     """Runs all contenders; returns rates, ratios to the naive loop, and how many rows agree."""
     tokenizer = AutoTokenizer.from_pretrained(options.model)
     model = AutoModelForCausalLM.from_pretrained(options.model, dtype=torch.float32).eval()
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
     prompts = read_prompts(options.data, tokenizer, options.rows)
     work = (model, tokenizer, prompts)
     size, limit = options.batch_size, options.max_new_tokens
