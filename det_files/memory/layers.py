@@ -22,7 +22,12 @@ _MANY_ROWS = 16
 
 
 def trace_layers(
-    args: RunArgs, tuned: nn.Module, model: PreTrainedModel, lengths: Lengths, notes: list[str]
+    args: RunArgs,
+    tuned: nn.Module,
+    model: PreTrainedModel,
+    lengths: Lengths,
+    device: str,
+    notes: list[str],
 ) -> tuple[Trace, Trace]:
     """(rows without padding, rows with it): their layers are cut from the model, in place."""
     import torch
@@ -35,7 +40,7 @@ def trace_layers(
     model.train()
     try:
         one, few, many = (
-            _trace(args, tuned, model, holders, lengths, rows, padded)
+            _trace(args, tuned, model, holders, lengths, device, rows, padded)
             for rows, padded in ((1, False), (1, True), (_MANY_ROWS, True))
         )
     except (RuntimeError, NotImplementedError, TypeError, ValueError) as error:
@@ -87,6 +92,7 @@ def _trace(
     model: PreTrainedModel,
     holders: list[tuple[nn.Module, str]],
     lengths: Lengths,
+    device: str,
     rows: int,
     padded: bool,
 ) -> RowBytes:
@@ -115,7 +121,7 @@ def _trace(
     def run() -> torch.Tensor:
         return base(**inputs)[0]
 
-    return trace_rows(run, stacks, list(tuned.parameters()), _autocast(args), padded)
+    return trace_rows(run, stacks, list(tuned.parameters()), _autocast(args), padded, device)
 
 
 def _autocast(args: RunArgs) -> torch.dtype | None:

@@ -1,7 +1,8 @@
 """Modes of torch in which a pass on the meta device makes what it would make on a GPU, counted.
 
 Attention is counted as what fused kernels keep (queries, keys, values, result, and one float32 a
-token and head; Dao et al. 2022, arXiv:2205.14135), unless the model computes its scores itself.
+token and head; Dao et al. 2022, arXiv:2205.14135), unless the model computes its scores itself or
+CUDA has no such kernel.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 from unittest import mock
 
@@ -30,7 +32,6 @@ _LOWERED = {
     torch.Tensor.baddbmm,
     torch.addmm,
     torch.Tensor.addmm,
-    nn.functional.scaled_dot_product_attention,
 }
 
 
@@ -117,7 +118,12 @@ class _FusedAttention(torch.autograd.Function):
         return torch.empty_like(query), torch.empty_like(key), torch.empty_like(value), None
 
 
-def _fused_attention(
+_torch_attention = nn.functional.scaled_dot_product_attention
+
+
+def _attention(
+    autocast: torch.dtype | None,
+    on_gpu: bool,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
@@ -125,6 +131,13 @@ def _fused_attention(
     *args: Any,
     **kwargs: Any,
 ) -> torch.Tensor:
+    """scaled_dot_product_attention as it runs on the device."""
+    if autocast is not None:  # it is on torch's lists, but this function in its place is not
+        query, key, value = (part.to(autocast) for part in (query, key, value))
+    if on_gpu and query.dtype == torch.float32 and kwargs.get("enable_gqa"):
+        # No fused kernel of CUDA's in float32 has heads that share keys: torch keeps all scores, as
+        # it does on meta.
+        return _torch_attention(query, key, value, attn_mask, *args, **kwargs)
     if attn_mask is not None and attn_mask.dtype == torch.bool:
         # torch makes numbers of it, for each layer (convert_boolean_attn_mask).
         attn_mask = attn_mask.to(query.dtype)
@@ -133,9 +146,12 @@ def _fused_attention(
 
 @contextmanager
 def counted_on_meta(
-    counter: LiveBytes, autocast: torch.dtype | None, padded: bool
+    counter: LiveBytes, autocast: torch.dtype | None, padded: bool, device: str
 ) -> Iterator[None]:
-    """What asks for values that the meta device has not is answered: rows have padding, or none."""
+    """A pass as it would be on `device`, cuda or cpu.
+
+    What asks for values that the meta device has not is answered: rows have padding, or none.
+    """
 
     def needs_no_mask(
         mask: Any, queries: int, keys: int, *args: Any, local_attention_size: Any = None, **_: Any
@@ -145,7 +161,11 @@ def counted_on_meta(
     with ExitStack() as stack:
         patch = mock.patch
         stack.enter_context(
-            patch.object(nn.functional, "scaled_dot_product_attention", _fused_attention)
+            patch.object(
+                nn.functional,
+                "scaled_dot_product_attention",
+                partial(_attention, autocast, device == "cuda"),
+            )
         )
         for name, answer in (
             ("_ignore_causal_mask_sdpa", needs_no_mask),

@@ -66,7 +66,8 @@ def build_on_meta(args: RunArgs, config: PretrainedConfig) -> PreTrainedModel:
         if args.model.tokenizer_name is not None:
             tokens = len(load_tokenizer(args.model))
             fit_vocabulary(model, tokens, _VOCABULARY_WHERE, extended=True)
-    if getattr(model.config, "scale_decoder_outputs", True) is False:
+    has_files = args.model.model_name_or_path is not None
+    if has_files and getattr(model.config, "scale_decoder_outputs", True) is False:
         # T5 1.1 and FLAN-T5: transformers ties all of the family, and unties those whose files have
         # an output layer of its own. Of the configuration this alone is left to tell.
         head = model.get_output_embeddings()
@@ -85,9 +86,20 @@ def tune_on_meta(model: PreTrainedModel, args: RunArgs) -> nn.Module:
     tuning = dataclasses.replace(args.tuning, init="random", init_text=None)
     with torch.device("meta"):
         if tuning.adapter is not None:
-            return _adapted(model, tuning.adapter, args.float32_adapters)
-        # The tokenizer is asked for texts alone.
-        return apply_tuning(model, tuning, None, 0, args.float32_adapters)  # type: ignore[arg-type]
+            tuned = _adapted(model, tuning.adapter, args.float32_adapters)
+        else:  # the tokenizer is asked for texts alone
+            tuned = apply_tuning(model, tuning, None, 0, args.float32_adapters)  # type: ignore[arg-type]
+    if args.deepspeed is not None:  # it casts all weights; peft leaves adapters on meta in float32
+        _cast_trained(tuned, args.load_dtype)
+    return tuned
+
+
+def _cast_trained(tuned: nn.Module, dtype: str) -> None:
+    import torch
+
+    for weight in tuned.parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.to(getattr(torch, dtype))
 
 
 def _adapted(model: PreTrainedModel, name: str, float32: bool) -> nn.Module:

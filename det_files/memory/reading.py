@@ -62,7 +62,7 @@ def read_shape(
     head = _head(args, model)
     buffers = sum(buffer.numel() * buffer.element_size() for buffer in tuned.buffers())
     largest = _largest_module(tuned)
-    plain, padded = trace_layers(args, tuned, model, lengths, notes)
+    plain, padded = trace_layers(args, tuned, model, lengths, device, notes)
     return ModelShape(
         name=args.model.source,
         model_type=str(config.model_type),

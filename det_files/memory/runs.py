@@ -9,6 +9,10 @@ from det_files.deepspeed_config import BatchSizes
 from det_files.memory.shape import BYTES, ModelShape
 from det_files.memory.zero import Zero, zero_of
 
+# 32 MiB on Hopper for each thread that multiplies, of the forward pass and of the backward: so it
+# was on an H200. GPUs before it have less.
+_CUBLAS_WORKSPACES = 2 * 32 * 2**20
+
 
 @dataclass(frozen=True)
 class Precision:
@@ -32,6 +36,18 @@ class Run:
     accumulation: int = 1
     checkpointing: bool = False
     foreach: bool = False
+    on_cpu: bool = False
+
+    @property
+    def copies_gradients(self) -> bool:
+        """Whether DistributedDataParallel's buckets hold every gradient once more: of several ranks
+        without DeepSpeed, and on a CPU of a single one, too (accelerate's MULTI_CPU)."""
+        return self.zero.stage is None and (self.slots > 1 or self.on_cpu)
+
+    @property
+    def workspaces(self) -> int:
+        """Bytes of cuBLAS's workspaces, which torch counts as tensors."""
+        return 0 if self.on_cpu else _CUBLAS_WORKSPACES
 
 
 def batch_sizes(args: RunArgs) -> BatchSizes:
@@ -57,6 +73,7 @@ def run_of(args: RunArgs, shape: ModelShape, slots: int) -> Run:
         checkpointing=checkpoints_activations(args),
         # torch's AdamW without fused=True; on CPUs it goes tensor by tensor.
         foreach=optimizer == "adamw_torch" and shape.device == "cuda" and args.deepspeed is None,
+        on_cpu=shape.device == "cpu",
     )
 
 

@@ -45,7 +45,10 @@ def states_at(moment: str, shape: ModelShape, run: Run) -> States:
     return replace(
         found,
         gradients=found.gradients + _head_gradient(moment, shape, run),
-        buffers=found.buffers + shape.buffer_bytes + _dequantized(moment, shape, run),
+        buffers=found.buffers
+        + shape.buffer_bytes
+        + run.workspaces
+        + _dequantized(moment, shape, run),
     )
 
 
@@ -72,13 +75,13 @@ def _head_gradient(moment: str, shape: ModelShape, run: Run) -> float:
 def resting_states(shape: ModelShape, run: Run) -> States:
     """What lies on one rank between steps, before gradients are made."""
     step = states_at("step", shape, run)
-    zero, buffers = run.zero, float(shape.buffer_bytes)
+    zero, buffers = run.zero, float(shape.buffer_bytes + run.workspaces)
     gradients = 0.0
     if zero.stage == 3 and zero.offload_optimizer == "none":
         gradients = partition(shape.trained, run.slots) * float(run.precision.trained)
     if zero.stage in (1, 2) and zero.offload_optimizer != "none":
         buffers += shape.largest_trained * run.precision.trained
-    if zero.stage is None:
+    if run.copies_gradients:
         buffers += shape.trained * run.precision.trained
     return States(step.weights, gradients, step.optimizer, buffers)
 
@@ -104,8 +107,7 @@ def _unpartitioned(moment: str, shape: ModelShape, run: Run) -> States:
     optimizer = state_bytes(run.optimizer, trained_parameters)
     if run.zero.stage == 0 and kind.masters:
         optimizer += 4 * trained
-    # DistributedDataParallel's buckets hold every gradient once more, of a single rank, too.
-    buffers = float(whole) if run.zero.stage is None else 0.0
+    buffers = float(whole) if run.copies_gradients else 0.0
     if moment == "step" and run.foreach:
         buffers += 4 * trained  # torch.optim: "foreach uses ~ sizeof(params) more peak memory"
     return States(weights, gradients, optimizer, buffers)

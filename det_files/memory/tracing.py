@@ -86,6 +86,7 @@ def trace_rows(
     weights: Sequence[nn.Parameter],
     autocast: torch.dtype | None,
     padded: bool,
+    device: str,
 ) -> RowBytes:
     """The bytes in each stack's second layer and outside of layers.
 
@@ -95,6 +96,7 @@ def trace_rows(
         weights: what is not counted.
         autocast: the dtype that matrix products are computed in, where it is not the weights'.
         padded: whether rows have padding, so that attention needs a mask.
+        device: cuda or cpu, whose kernels of attention are counted.
     """
     counter = LiveBytes()
     counter.ignore(weights)
@@ -104,7 +106,7 @@ def trace_rows(
         for weight in weights
         if weight.requires_grad
     ]
-    with counted_on_meta(counter, autocast, padded):
+    with counted_on_meta(counter, autocast, padded, device):
         hidden = run()
         end = counter.live
         if hidden.requires_grad:

@@ -9,8 +9,9 @@ from memory_runs import run_args
 from transformers import AutoConfig
 
 from det_files.faults import ConfigError
+from det_files.memory.meta_model import build_on_meta, tune_on_meta
 from det_files.memory.reading import read_shape, row_lengths
-from det_files.models import ModelArguments, load_model
+from det_files.models import ModelArguments, load_config, load_model
 from det_files.parameters import parameter_size
 from det_files.tuning.arguments import METHODS, TuningArguments
 from det_files.tuning.methods import apply_tuning
@@ -73,6 +74,30 @@ def test_adapters_are_counted_as_they_are_asked_for(models: Path, tuning: dict[s
     shape = read_shape(chosen)
     assert (shape.trained, shape.frozen) == counts(tuned)
     assert shape.head.trained == ("modules_to_save" in tuning)
+
+
+@pytest.mark.parametrize(("zero", "dtype"), [({"stage": 2}, "bfloat16"), (None, "float32")])
+def test_adapters_are_traced_in_the_dtype_that_they_are_trained_in(
+    models: Path, zero: Any, dtype: str
+) -> None:
+    chosen = run_args(
+        "lora", zero=zero, model={"model_name_or_path": str(tiny_of(models, "llama"))}
+    )
+    model = build_on_meta(chosen, load_config(chosen.model))
+    trained = [p for p in tune_on_meta(model, chosen).parameters() if p.requires_grad]
+    assert trained
+    assert {str(p.dtype) for p in trained} == {f"torch.{dtype}"}
+
+
+def test_flan_t5_has_an_output_layer_of_its_own_where_its_weights_are_read(models: Path) -> None:
+    """Drawn from a configuration it is tied, as transformers makes it."""
+    directory = str(make_model(models / "flan", "t5", tie_word_embeddings=False))
+    read = {"model_name_or_path": directory}
+    drawn = {"model_name_or_path": None, "config_name_or_path": directory}
+    own, tied = (read_shape(run_args(kind="seq2seq", model=model)) for model in (read, drawn))
+    assert own.trained - tied.trained == own.head.vocabulary * own.head.hidden
+    real, _ = load_model(ModelArguments(config_name_or_path=directory), kind="seq2seq")
+    assert tied.trained == sum(p.numel() for p in real.parameters())
 
 
 def test_quantized_weights_are_those_that_are_quantized_when_loaded(models: Path) -> None:

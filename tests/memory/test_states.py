@@ -8,7 +8,7 @@ from memory_runs import plain_shape
 
 from det_files.memory.runs import Precision, Run
 from det_files.memory.shape import Head, Parameter
-from det_files.memory.states import States, gathered, resting_states, states_at
+from det_files.memory.states import MOMENTS, States, gathered, resting_states, states_at
 from det_files.memory.zero import Zero
 
 BFLOAT16 = Precision(2, 2, masters=True)
@@ -17,7 +17,30 @@ SHAPE = plain_shape(1000, 500)
 
 
 def run(zero: Zero, slots: int = 1, precision: Precision = BFLOAT16, **changes: Any) -> Run:
-    return dataclasses.replace(Run(zero, slots, precision), **changes)
+    """On a CPU unless `changes` say otherwise: there are no workspaces."""
+    return dataclasses.replace(Run(zero, slots, precision, on_cpu=True), **changes)
+
+
+def test_one_gpu_without_deepspeed_holds_no_gradients_between_steps() -> None:
+    """DistributedDataParallel's buckets are those of several ranks, or of a CPU."""
+    workspaces = 64 * 2**20
+    alone = run(Zero(), precision=Precision(2, 4), on_cpu=False)
+    beside = dataclasses.replace(alone, slots=2)
+    on_cpu = dataclasses.replace(alone, on_cpu=True)
+    found = [resting_states(SHAPE, one).buffers for one in (alone, beside, on_cpu)]
+    assert found == [workspaces, workspaces + 4000, 4000]
+    assert states_at("loss", SHAPE, alone).buffers == workspaces
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_a_gpu_holds_the_workspaces_of_its_matrix_products(stage: int) -> None:
+    on_cpu = run(Zero(stage))
+    on_gpu = dataclasses.replace(on_cpu, on_cpu=False)
+    for moment in MOMENTS:
+        more = states_at(moment, SHAPE, on_gpu).buffers - states_at(moment, SHAPE, on_cpu).buffers
+        assert more == 64 * 2**20
+    more = resting_states(SHAPE, on_gpu).buffers - resting_states(SHAPE, on_cpu).buffers
+    assert more == 64 * 2**20
 
 
 def test_without_deepspeed_weights_are_float32_and_autocast_copies_matrices() -> None:

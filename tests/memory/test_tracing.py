@@ -31,7 +31,7 @@ def test_a_layer_keeps_its_input_and_saves_what_its_functions_need() -> None:
             hidden = layer(hidden)
         return hidden
 
-    found = trace_rows(run, [layers], list(layers.parameters()), None, padded=False)
+    found = trace_rows(run, [layers], list(layers.parameters()), None, False, "cpu")
     layer = found.layers[0]
     # [2, 4, 8] of float32: the input is the output of the layer before it, relu keeps its result.
     assert (layer.kept, layer.saved) == (256, 256)
@@ -71,5 +71,6 @@ def test_layers_save_what_real_ones_do(architecture: str) -> None:
         list(on_meta.parameters()),
         None,
         padded=False,
+        device="cpu",
     )
     assert 2 * found.layers[0].saved + found.outside == pytest.approx(real, rel=0.05)
