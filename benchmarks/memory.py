@@ -4,9 +4,9 @@
     python -m benchmarks.memory --model models/smollm2-135m-instruct --published    # one GPU
 
 What is counted is said in memory_rank.py. Two figures a run: model states, when a step has ended
-and the next has not begun; and the peak from the first step to the last. All rows have the same
-length, so that the longest is also the usual one; weights are random, so that none are mapped from
-a file.
+and the next has not begun; and the peak from the first step to the last. But for a few cases all
+rows have the same length, so that the longest is also the usual one; weights are random, so that
+none are mapped from a file.
 """
 
 from __future__ import annotations
@@ -40,7 +40,11 @@ _TRACING = Lock()  # it puts functions of its own in torch's places
 
 
 def estimated(case: Case, config: Mapping[str, Any], on_gpu: bool) -> dict[str, Any]:
-    """{"states", "peak"} in bytes, by det_files.memory; "whole" is the peak with its margin."""
+    """{"states", "peak"} in bytes, by det_files.memory; "whole" is the peak with its margin.
+
+    Raises:
+        RuntimeError: the model could not be traced.
+    """
     from det_files.args import RunFacts
     from det_files.memory.estimate import estimate_run, read_shape
     from det_files.resolution import resolve_or_raise
@@ -48,6 +52,8 @@ def estimated(case: Case, config: Mapping[str, Any], on_gpu: bool) -> dict[str, 
     args = resolve_or_raise(config, [], RunFacts(slots=case.ranks, kind=case.kind), machine.ROOT)
     with _TRACING:
         shape = read_shape(args, None if on_gpu else "cpu")
+    if shape.notes:
+        raise RuntimeError(f"{case.name} is not counted whole: {'; '.join(shape.notes)}")
     found = estimate_run(shape, args)
     offload = found.host["offload"] if found.on_cpu else 0
     without_margin = found.device_bytes - found.device["margin"]
@@ -160,6 +166,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, help="write the figures here")
     options = parser.parse_args(argv)
     on_gpu = bool(machine.describe()["gpu"])
+    if options.published and not on_gpu:
+        parser.error("--published needs a GPU")
     cases = chosen_cases(options, on_gpu)
     rows: list[dict[str, Any]] = []
     failed = 0

@@ -1,4 +1,4 @@
-"""The runs that benchmarks.memory measures: models, methods, stages, and data of one length."""
+"""The runs that benchmarks.memory measures: models, methods, stages, data."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Case:
     """One run: `stage` is None without DeepSpeed; `training` goes over the defaults below.
 
     Rows have `tokens` of input and of output, of which some have fewer where they are `padded`;
-    `bucket` is in elements.
+    `own_buckets` are small, as the small models are, and DeepSpeed's otherwise.
     """
 
     model: str
@@ -38,7 +38,7 @@ class Case:
     dtype: str = "float32"
     rows: int = 2
     tokens: tuple[int, int] = (96, 32)
-    bucket: int | None = 10**7
+    own_buckets: bool = True
     training: Mapping[str, Any] = field(default_factory=dict)
     zero: Mapping[str, Any] = field(default_factory=dict)
     padded: bool = False
@@ -109,10 +109,10 @@ def gpu_cases_of(model: str) -> list[Case]:
 
 
 def published_cases() -> list[Case]:
-    """Published models on one GPU of 80 GB, with rows and buckets as in their experiments."""
+    """Published models on one GPU of 80 GB, with the rows and buckets of experiments."""
 
     def case(model: str, method: str, stage: int, rows: int, **other: Any) -> Case:
-        given = {"tokens": (1024, 1024), "bucket": None, "training": CHECKPOINTING}
+        given = {"tokens": (1024, 1024), "own_buckets": False, "training": CHECKPOINTING}
         return Case(model, method, stage, 1, "bfloat16", rows, **(given | other))
 
     return [
@@ -148,8 +148,9 @@ def hyperparameters(case: Case, model: Path, data: Path) -> dict[str, Any]:
     if case.stage is not None:
         config["deepspeed_config"] = f"ds_configs/ds_config_stage_{case.stage}.json"
         section: dict[str, Any] = dict(case.zero)
-        if case.stage < 3 and case.bucket:  # small, as the models are
-            section |= {"reduce_bucket_size": case.bucket, "allgather_bucket_size": case.bucket}
+        if case.stage < 3 and case.own_buckets:
+            bucket = 3 * 10**5 if case.model == "tiny" else 10**7  # elements
+            section |= {"reduce_bucket_size": bucket, "allgather_bucket_size": bucket}
         config["overwrite_deepspeed_args"] = {"zero_optimization": section}
     return config
 

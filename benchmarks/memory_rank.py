@@ -5,7 +5,9 @@
 On a CPU every block that torch's allocator takes and gives back is counted (allocations.c, loaded
 before the C library; torch's profiler misses what gloo's threads free): tensors, not resident
 pages. On GPUs it is torch.cuda's own counts, beside what its allocator reserved and what is used of
-the GPU in all, by other processes, too. The result is rank 0's, in bytes.
+the GPU in all, by other processes, too. The result is rank 0's, in bytes: "states", "peak", and the
+peaks within steps of "forward", "backward" and "step" (DeepSpeed's engine takes its step at the end
+of what accelerate calls backward), with what is "kept" between the first two.
 """
 
 from __future__ import annotations
@@ -33,6 +35,8 @@ def run_as_rank(result: Path, kind: str, words: Sequence[str]) -> None:
     from det_files.trainer import TokenTrainer
 
     held, most, reset = gpu_counts() if torch.cuda.is_available() else cpu_counts()
+    if torch.cuda.is_available():
+        draw_on_gpu()
     counts: dict[str, int] = {}
 
     def ends(moment: str) -> None:
@@ -85,13 +89,17 @@ def cpu_counts() -> tuple[Count, Count, Callable[[], Any]]:
 def gpu_counts() -> tuple[Count, Count, Callable[[], Any]]:
     """The same by torch.cuda."""
     import torch
+
+    return torch.cuda.memory_allocated, torch.cuda.max_memory_allocated, _new_peak
+
+
+def draw_on_gpu() -> None:
+    """Has billions of weights drawn where it takes seconds; under ZeRO-3 they already are."""
     import transformers
 
-    # Billions of random weights are drawn where that takes seconds. Under ZeRO-3 they already are.
     for name in ("AutoModelForCausalLM", "AutoModelForSeq2SeqLM"):
         model_class = getattr(transformers, name)
         model_class.from_config = partial(_on_gpu, model_class.from_config)
-    return torch.cuda.memory_allocated, torch.cuda.max_memory_allocated, _new_peak
 
 
 def _new_peak() -> None:

@@ -10,7 +10,7 @@ they add up to it. `margin` is an allowance, not a measurement.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from det_files.args import RunArgs
 from det_files.memory.activations import Activations, activations_of
@@ -30,7 +30,7 @@ GIBIBYTE = 2**30
 PARTS = ("weights", "gradients", "optimizer", "activations", "logits", "buffers", "margin")
 # Fragmentation of the caching allocator, as a share of all else; and what lies beside what torch
 # allocates: the CUDA context, NCCL's buffers (1.7 GiB on an H200 with torch 2.11). The allocator
-# reserved 4 to 16 % more than the peak there, and can give back what it does not need.
+# reserved 4 to 33 % more than the peak there, where memory was plenty (docs/memory.md).
 MARGIN_SHARE = 0.05
 MARGIN_BYTES = 2 * GIBIBYTE
 # Rows that a preference method puts through the model for each of its items.
@@ -134,10 +134,11 @@ def estimate_run(
 def _largest(
     traces: Sequence[Trace], rows: int, checkpointing: bool, offloading: bool = False
 ) -> Activations:
-    """Those of the batch that needs most: with padding there is a mask, and without it another
-    kernel of attention may run, which keeps more (meta_mode.py)."""
-    found = (activations_of(trace, rows, checkpointing, offloading) for trace in traces)
-    return max(found, key=lambda one: one.kept + max(one.forward, one.backward))
+    """The most of each, of batches with padding and without: with it there is a mask, without it
+    another kernel of attention may run, which keeps more (meta_mode.py)."""
+    found = [activations_of(trace, rows, checkpointing, offloading) for trace in traces]
+    names = [field.name for field in fields(Activations)]
+    return Activations(**{name: max(getattr(one, name) for one in found) for name in names})
 
 
 def _rows_per_item(args: RunArgs) -> int:

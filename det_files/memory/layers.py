@@ -47,7 +47,8 @@ def trace_layers(
         words = " ".join(str(error).split())[:200]
         notes.append(f"activations could not be traced and are not counted: {words}")
         return Trace(), Trace()
-    # Rows end to end are one long row: nothing is constant.
+    # Rows end to end are one long row: nothing is constant. Of rows side by side the little that is
+    # (no mask, here) is counted for each.
     return _fit((0, None), (1, one), counts), _fit((1, few), (_MANY_ROWS, many), counts)
 
 

@@ -134,6 +134,8 @@ def _attention(
     """scaled_dot_product_attention as it runs on the device."""
     if autocast is not None:  # it is on torch's lists, but this function in its place is not
         query, key, value = (part.to(autocast) for part in (query, key, value))
+        if attn_mask is not None and attn_mask.is_floating_point():
+            attn_mask = attn_mask.to(autocast)
     if on_gpu and query.dtype == torch.float32 and kwargs.get("enable_gqa"):
         # No fused kernel of CUDA's in float32 has heads that share keys: torch keeps all scores, as
         # it does on meta.

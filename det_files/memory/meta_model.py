@@ -79,7 +79,7 @@ def build_on_meta(args: RunArgs, config: PretrainedConfig) -> PreTrainedModel:
 def tune_on_meta(model: PreTrainedModel, args: RunArgs) -> nn.Module:
     import torch
 
-    from det_files.tuning.methods import apply_tuning
+    from det_files.tuning.methods import apply_tuning, cast_trained
 
     # Where a prompt begins changes nothing here, and an adapter is as large as a new one of its
     # settings, which are read from its directory.
@@ -89,17 +89,9 @@ def tune_on_meta(model: PreTrainedModel, args: RunArgs) -> nn.Module:
             tuned = _adapted(model, tuning.adapter, args.float32_adapters)
         else:  # the tokenizer is asked for texts alone
             tuned = apply_tuning(model, tuning, None, 0, args.float32_adapters)  # type: ignore[arg-type]
-    if args.deepspeed is not None:  # it casts all weights; peft leaves adapters on meta in float32
-        _cast_trained(tuned, args.load_dtype)
+    if not args.float32_adapters:  # peft, which casts them to their layer's dtype, leaves out meta
+        cast_trained(tuned, getattr(torch, args.load_dtype))
     return tuned
-
-
-def _cast_trained(tuned: nn.Module, dtype: str) -> None:
-    import torch
-
-    for weight in tuned.parameters():
-        if weight.requires_grad:
-            weight.data = weight.data.to(getattr(torch, dtype))
 
 
 def _adapted(model: PreTrainedModel, name: str, float32: bool) -> nn.Module:

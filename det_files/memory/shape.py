@@ -114,7 +114,8 @@ class ModelShape:
     activation checkpointing and without; another one is read for another method or precision, other
     lengths, another device, or training with DeepSpeed in place of without.
 
-    - plain: rows without padding (one row, or rows end to end); padded: several with a mask;
+    - plain: rows without padding, one, several of one length or end to end; padded: several with a
+      mask;
     - packs: whether rows can lie end to end (attention.py);
     - largest_module: elements of the module with the most parameters of its own.
     """

@@ -19,7 +19,7 @@ _MEANINGS = {
     "optimizer": "its states, and float32 masters",
     "activations": "what the backward pass needs, and what a layer holds for a moment",
     "logits": "of the loss, with its gradients",
-    "buffers": "ZeRO's buckets and gathered weights; DDP's buckets",
+    "buffers": "ZeRO's buckets and gathered weights; DDP's buckets; cuBLAS's workspaces",
     "margin": "fragmentation and CUDA's own: an allowance",
 }
 

@@ -56,15 +56,16 @@ def apply_tuning(
             initialise_prompt(tuned, args, tokenizer, seed)
     if float32_adapters:
         # peft casts adapters, and leaves modules_to_save in the model's precision.
-        _cast_trained(tuned, torch.float32)
+        cast_trained(tuned, torch.float32)
     elif has_prompt(tuned) or quantized_modules(model):
         # peft casts adapters to their layer's dtype; prompts, and adapters of layers in 4 bits, it
         # leaves in float32.
-        _cast_trained(tuned, model.dtype)
+        cast_trained(tuned, model.dtype)
     return tuned
 
 
-def _cast_trained(tuned: torch.nn.Module, dtype: torch.dtype) -> None:
+def cast_trained(tuned: torch.nn.Module, dtype: torch.dtype) -> None:
+    """Casts the parameters that are trained, in place."""
     for parameter in tuned.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.to(dtype)

@@ -1,5 +1,7 @@
 """Bytes on the meta device live as long as real ones would."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
@@ -29,41 +31,50 @@ def attention_keeps(
     device: str = "cuda",
     shared: bool = True,
     autocast: torch.dtype | None = None,
+    biased: bool = False,
 ) -> int:
-    """Bytes that attention saves for its backward pass; two heads of queries share one of keys."""
+    """Bytes that causal attention saves for its backward pass, its inputs aside.
+
+    If `shared`, two heads of queries share one of keys; if `biased`, numbers are added to scores.
+    """
     keys = HEADS // 2 if shared else HEADS
     with torch.device("meta"):
         query = torch.empty(1, HEADS, LENGTH, SIZE, dtype=dtype, requires_grad=True)
         key = torch.empty(1, keys, LENGTH, SIZE, dtype=dtype, requires_grad=True)
         value = torch.empty(1, keys, LENGTH, SIZE, dtype=dtype, requires_grad=True)
+        bias = torch.empty(1, HEADS, LENGTH, LENGTH, dtype=dtype) if biased else None
     counter = LiveBytes()
-    counter.ignore([query, key, value])
+    counter.ignore([query, key, value, *([] if bias is None else [bias])])
     with counted_on_meta(counter, autocast, padded=False, device=device):
         found = torch.nn.functional.scaled_dot_product_attention(
-            query, key, value, is_causal=True, enable_gqa=shared
+            query, key, value, bias, is_causal=not biased, enable_gqa=shared
         )
         assert found.shape == query.shape
         return counter.live
 
 
 def test_shared_keys_in_float32_keep_all_scores_on_a_gpu() -> None:
-    assert attention_keeps(torch.float32) > 4 * SCORES
+    # Beside scores: scaled queries, keys and values repeated for each head, the result.
+    assert attention_keeps(torch.float32) == 4 * (SCORES + 4 * HEADS * LENGTH * SIZE)
     fused = 4 * HEADS * LENGTH * (SIZE + 1)  # the result, and a number a token and head
     assert attention_keeps(torch.float32, shared=False) == fused
     assert attention_keeps(torch.float32, device="cpu") == fused
     assert attention_keeps(torch.bfloat16) == fused - 2 * HEADS * LENGTH * SIZE
 
 
-def test_autocast_reaches_attention() -> None:
+def test_autocast_reaches_attention_and_what_is_added_to_scores() -> None:
     found = attention_keeps(torch.float32, autocast=torch.bfloat16)
     # Copies of queries, keys and values, the result, and a float32 a token and head.
-    assert found == HEADS * LENGTH * (2 * (SIZE + 2 * SIZE // 2 + SIZE) + 4)
+    copies = HEADS * LENGTH * (2 * (SIZE + 2 * SIZE // 2 + SIZE) + 4)
+    assert found == copies
+    biased = attention_keeps(torch.float32, autocast=torch.bfloat16, biased=True)
+    assert biased == copies + 2 * SCORES
 
 
 @pytest.mark.parametrize("raises", [False, True])
 def test_attention_is_torchs_own_again_afterwards(raises: bool) -> None:
     with (
-        pytest.raises(ValueError) if raises else LiveBytes(),
+        pytest.raises(ValueError) if raises else nullcontext(),
         counted_on_meta(LiveBytes(), None, padded=False, device="cuda"),
     ):
         assert torch.nn.functional.scaled_dot_product_attention is not scaled_dot_product_attention

@@ -76,15 +76,21 @@ def test_adapters_are_counted_as_they_are_asked_for(models: Path, tuning: dict[s
     assert shape.head.trained == ("modules_to_save" in tuning)
 
 
-@pytest.mark.parametrize(("zero", "dtype"), [({"stage": 2}, "bfloat16"), (None, "float32")])
+@pytest.mark.parametrize(
+    ("zero", "update", "dtype"),
+    [
+        ({"stage": 2}, "float32", "bfloat16"),
+        (None, "float32", "float32"),
+        (None, "stochastic", "bfloat16"),
+    ],
+)
 def test_adapters_are_traced_in_the_dtype_that_they_are_trained_in(
-    models: Path, zero: Any, dtype: str
+    models: Path, zero: Any, update: str, dtype: str
 ) -> None:
-    chosen = run_args(
-        "lora", zero=zero, model={"model_name_or_path": str(tiny_of(models, "llama"))}
-    )
-    model = build_on_meta(chosen, load_config(chosen.model))
-    trained = [p for p in tune_on_meta(model, chosen).parameters() if p.requires_grad]
+    model = {"model_name_or_path": str(tiny_of(models, "llama"))}
+    chosen = run_args("lora", zero=zero, model=model, tuning={"weight_update": update})
+    on_meta = build_on_meta(chosen, load_config(chosen.model))
+    trained = [p for p in tune_on_meta(on_meta, chosen).parameters() if p.requires_grad]
     assert trained
     assert {str(p.dtype) for p in trained} == {f"torch.{dtype}"}
 
