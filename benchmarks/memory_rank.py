@@ -34,8 +34,9 @@ def run_as_rank(result: Path, kind: str, words: Sequence[str]) -> None:
     from det_files import run_clm, run_seq2seq, training
     from det_files.trainer import TokenTrainer
 
-    held, most, reset = gpu_counts() if torch.cuda.is_available() else cpu_counts()
-    if torch.cuda.is_available():
+    on_gpu = torch.cuda.is_available()
+    held, most, reset = gpu_counts() if on_gpu else cpu_counts()
+    if on_gpu:
         draw_on_gpu()
     counts: dict[str, int] = {}
 
@@ -53,7 +54,7 @@ def run_as_rank(result: Path, kind: str, words: Sequence[str]) -> None:
             ends("backward")
 
         def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-            if torch.cuda.is_available():
+            if on_gpu:
                 free, whole = torch.cuda.mem_get_info()
                 counts.update(reserved=torch.cuda.memory_reserved(), used=whole - free)
             ends("step")
@@ -90,7 +91,8 @@ def gpu_counts() -> tuple[Count, Count, Callable[[], Any]]:
     """The same by torch.cuda."""
     import torch
 
-    return torch.cuda.memory_allocated, torch.cuda.max_memory_allocated, _new_peak
+    cuda = torch.cuda
+    return cuda.memory_allocated, cuda.max_memory_allocated, cuda.reset_peak_memory_stats
 
 
 def draw_on_gpu() -> None:
@@ -100,12 +102,6 @@ def draw_on_gpu() -> None:
     for name in ("AutoModelForCausalLM", "AutoModelForSeq2SeqLM"):
         model_class = getattr(transformers, name)
         model_class.from_config = partial(_on_gpu, model_class.from_config)
-
-
-def _new_peak() -> None:
-    import torch
-
-    torch.cuda.reset_peak_memory_stats()
 
 
 def _on_gpu(from_config: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

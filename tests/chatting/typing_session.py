@@ -77,8 +77,9 @@ class Session:
 
         A Ctrl-C between the two is noticed by Python's readline with the next key alone.
         """
-        asleep = 0
+        asleep, until = 0, time.monotonic() + TIMEOUT_S
         while asleep < 5:
+            assert time.monotonic() < until, "the program does not read"
             time.sleep(0.02)
             state = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
             asleep = asleep + 1 if state == "S" else 0
