@@ -26,7 +26,7 @@ from benchmarks import machine
 from det_files.data.arguments import DataArguments, SourceArguments
 from det_files.evaluation.questions import make_questions, read_test_rows
 from det_files.generation.answers import end_ids, make_answer
-from det_files.generation.decoding import BATCH_SIZE, decode
+from det_files.generation.decoding import decode, own_batch_size
 from det_files.generation.padding import pad, pad_id_of
 from det_files.generation.sampling import Sampling
 
@@ -113,13 +113,14 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
     prompts = read_prompts(options.data, tokenizer, options.rows)
     work = (model, tokenizer, prompts)
     size, limit = options.batch_size, options.max_new_tokens
+    own = own_batch_size(model, prompts, Sampling(limit))
     for way in (naive_loop, decoded):
         way(model, tokenizer, prompts[:2], 2, 4)  # the first steps are slow
     rates, answers = measure(
         {
             NAIVE: lambda: naive_loop(*work, size, limit),
             EQUAL: lambda: decoded(*work, size, limit),
-            OWN: lambda: decoded(*work, BATCH_SIZE, limit),
+            OWN: lambda: decoded(*work, own, limit),
         },
         options.rounds,
     )
@@ -135,7 +136,7 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
             name: sum(a == b for a, b in zip(answers[name], answers[NAIVE], strict=True))
             for name in (EQUAL, OWN)
         },
-        "batch_sizes": {NAIVE: size, EQUAL: size, OWN: BATCH_SIZE},
+        "batch_sizes": {NAIVE: size, EQUAL: size, OWN: own},
         "answer_tokens": {"mean": statistics.mean(lengths), "cut_off": lengths.count(limit)},
         "threads": torch.get_num_threads(),
         "machine": machine.describe(),

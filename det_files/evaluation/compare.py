@@ -59,7 +59,7 @@ class Answers:
 
 
 def answer(
-    name: str, model: Any, tokenizer: Any, questions: Sequence[Question], batch_size: int
+    name: str, model: Any, tokenizer: Any, questions: Sequence[Question], batch_size: int | None
 ) -> Answers:
     """Returns a model's scored answers to the questions; `name` is what progress calls it."""
     counter = Counter(Terminal(), name, len(questions))
@@ -79,7 +79,7 @@ def answer(
 
 
 def compare(
-    run_dir: Path, limit: int | None = None, examples: int = 5, batch_size: int = 32
+    run_dir: Path, limit: int | None = None, examples: int = 5, batch_size: int | None = None
 ) -> dict[str, Any]:
     """Evaluates a run before and after, prints it, and returns summary.json's new `evaluation`.
 
@@ -134,7 +134,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="runs/<name>/<number>")
     parser.add_argument("--limit", type=int, metavar="N", help="the first N test rows alone")
     parser.add_argument("--examples", type=int, default=5, metavar="N", help="answers to show")
-    parser.add_argument("--batch-size", type=int, default=32, metavar="ROWS")
+    parser.add_argument("--batch-size", type=int, metavar="ROWS")
     args = parser.parse_args(argv)
     faults = Faults()
     find_too_small(args, faults, limit=1, examples=0, batch_size=1)

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from det_files.evaluation.arguments import BATCH_SIZE, MAX_NEW_TOKENS, model_names
+from det_files.evaluation.arguments import MAX_NEW_TOKENS, model_names
 from det_files.evaluation.asking import Asked, read_asked
 from det_files.evaluation.metrics import PERPLEXITY, Scored, Statistics, of_texts, score
 from det_files.evaluation.perplexity import DocumentLoss, TextLosses, score_texts
@@ -123,9 +123,8 @@ def _answer(
     terminal.note(f"{name}: answering {len(prompts)} rows")  # the first answers take a while
     counter = Counter(terminal, name, len(prompts))
     sampling = Sampling(max_new_tokens=options.max_new_tokens or MAX_NEW_TOKENS)
-    size = options.batch_size or BATCH_SIZE
     answers: dict[int, Answer] = {}
-    for answer in decode(model, tokenizer, prompts, sampling, batch_size=size):
+    for answer in decode(model, tokenizer, prompts, sampling, batch_size=options.batch_size):
         answers[answer.number] = answer
         counter.add()
     counter.finish()

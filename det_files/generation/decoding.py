@@ -23,8 +23,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-# Answers at once, unless said otherwise. A step reads all weights, for however many rows.
-BATCH_SIZE = 64
+# Answers at once unless said otherwise, and the tokens that all of them may have together: what
+# keeps the matrix products busy (a step reads all weights, for however many rows), and what bounds
+# the memory of keys and values where rows are long.
+_AT_ONCE = {"cpu": (128, 65_536)}
+_AT_ONCE_ELSEWHERE = (64, 32_768)
 # New rows enter when this share of the batch is free, so that their prompts pass together;
 _REFILL_SHARE = 1 / 8
 # and so many tokens of prompts, padding included, pass at once: what a CPU's caches can hold, and
@@ -39,7 +42,7 @@ def decode(
     prompts: Sequence[Sequence[int]],
     sampling: Sampling,
     *,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
     numbers: Sequence[int] | None = None,
 ) -> Generator[Answer, None, None]:
     """Yields the answers to the prompts, each when it has ended.
@@ -57,7 +60,7 @@ def decode(
             language that it has as its target.
         prompts: token ids of each prompt, generation prompt included; none may be empty.
         sampling: how tokens are chosen; its faults have been found before.
-        batch_size: answers that are given at once.
+        batch_size: answers that are given at once; `own_batch_size` where None.
         numbers: the rows' own numbers, which with the seed settle what is drawn; the places in
             `prompts` where None.
 
@@ -70,12 +73,23 @@ def decode(
     return _decode(model, tokenizer, prompts, sampling, batch_size, numbers)
 
 
+def own_batch_size(model: Any, prompts: Sequence[Sequence[int]], sampling: Sampling) -> int:
+    """Returns how many answers `decode` gives at once where it is not told.
+
+    By the model's kind of device and the longest prompt, not by the memory that happens to be free:
+    in bfloat16 answers may depend on the batch, and are to be the same the next time.
+    """
+    rows, tokens = _AT_ONCE.get(model.device.type, _AT_ONCE_ELSEWHERE)
+    longest = max(map(len, prompts), default=0) + sampling.max_new_tokens
+    return max(1, min(rows, tokens // longest))
+
+
 def _decode(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Sequence[int]],
     sampling: Sampling,
-    batch_size: int,
+    batch_size: int | None,
     numbers: Sequence[int],
 ) -> Generator[Answer, None, None]:
     from det_files.generation.running import can_run
@@ -90,6 +104,8 @@ def _decode(
             for sequence in range(sampling.num_return_sequences):
                 yield make_answer(tokenizer, [], [], numbers[place], sequence)
         prompts, numbers = [prompts[i] for i in fitting], [numbers[i] for i in fitting]
+        if batch_size is None:
+            batch_size = own_batch_size(model, prompts, sampling)
         way = _run if sampling.num_beams == 1 and can_run(model) else search
         yield from way(model, tokenizer, prompts, sampling, batch_size, numbers)
 
@@ -114,7 +130,8 @@ def _run(
     ends = end_ids(model, tokenizer)
     size = min(batch_size, len(waiting))
     tokens = _PROMPT_TOKENS.get(model.device.type, _PROMPT_TOKENS_ELSEWHERE)
-    batch = RunningBatch(model, sampling, ends, size)
+    widest = max((len(row.prompt) + row.limit for row in waiting), default=0)
+    batch = RunningBatch(model, sampling, ends, size, widest)
     batch.begin(shared_prefix(prompts))
     while waiting or batch.rows:
         free = size - len(batch.rows)
@@ -134,7 +151,7 @@ def generate_answers(
     prompts: Sequence[Sequence[int]],
     *,
     max_new_tokens: int,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
     on_answer: Callable[[], object] = lambda: None,
 ) -> list[str]:
     """Returns the text of one greedy answer a prompt, in the order given; see `decode`.

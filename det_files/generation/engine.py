@@ -32,7 +32,7 @@ class Engine(Protocol):
         prompts: Sequence[Sequence[int]],
         numbers: Sequence[int],
         sampling: Sampling,
-        batch_size: int,
+        batch_size: int | None,
     ) -> Iterator[Answer]:
         """Yields the answers to prompts as they end; see `decoding.decode`."""
 
@@ -65,7 +65,7 @@ class TransformersEngine:
         prompts: Sequence[Sequence[int]],
         numbers: Sequence[int],
         sampling: Sampling,
-        batch_size: int,
+        batch_size: int | None,
     ) -> Iterator[Answer]:
         model, tokenizer = self.trained.model, self.trained.tokenizer
         return decode(model, tokenizer, prompts, sampling, batch_size=batch_size, numbers=numbers)

@@ -9,7 +9,6 @@ from typing import Any
 
 from det_files.data.sources import SPLITS
 from det_files.faults import Faults
-from det_files.generation.decoding import BATCH_SIZE
 from det_files.generation.sampling import add_sampling_flags, find_too_small, sampling_of
 from det_files.models import DTYPES
 from det_files.trained.model import MODELS, TUNED
@@ -42,11 +41,7 @@ def parse(argv: Sequence[str] | None, prog: str, text: str) -> argparse.Namespac
     parser.add_argument("--engine", choices=ENGINES, default=TRANSFORMERS)
     parser.add_argument("--dtype", choices=DTYPES, help="of the weights; default: the run's")
     parser.add_argument(
-        "--batch-size",
-        type=int,
-        default=BATCH_SIZE,
-        metavar="ROWS",
-        help="a rank's; default: %(default)s",
+        "--batch-size", type=int, metavar="ROWS", help="of a rank; default: by device and lengths"
     )
     add_sampling_flags(parser)
     return parser.parse_args(argv)

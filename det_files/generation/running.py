@@ -66,16 +66,18 @@ def bare_model(model: Any) -> Any:
 
 
 class RunningBatch:
-    """At most `size` rows of one model."""
+    """At most `size` rows of one model, none of more than `widest` tokens, prompt and answer."""
 
-    def __init__(self, model: Any, sampling: Sampling, ends: Sequence[int], size: int) -> None:
+    def __init__(
+        self, model: Any, sampling: Sampling, ends: Sequence[int], size: int, widest: int
+    ) -> None:
         self.model, self.size = model, size
         self.rows: list[Row] = []
         self._ends = frozenset(ends)
         self._choice = Choice(sampling)
         self._begun = 0  # tokens of the prefix that has passed
         layers = len(DynamicCache(config=model.config).layers)
-        self._slots = Slots(layers, size, model.device)
+        self._slots = Slots(layers, size, widest, model.device)
         # Alibi is by the mask alone: such a model takes no positions.
         parameters = inspect.signature(bare_model(model).forward).parameters
         self._takes_positions = "position_ids" in parameters

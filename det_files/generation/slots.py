@@ -21,16 +21,19 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicLayer
 
-# Columns are added by this factor, since how long answers get is not known before.
+# How long answers get is not known before: columns begin with so many and are added by a factor,
+_FIRST_COLUMNS = 512
 _GROWTH = 1.5
-_FIRST_COLUMNS = 128
+# but never to more than this much of what the longest row can have. Rows come and go while the last
+# column moves on, so without spare columns the buffers would be moved at every step.
+_SPARE = 1.25
 
 
 class Slots:
     """The buffers [R, H, C, D] of all layers, and the mask [R, C] of what stands in them."""
 
-    def __init__(self, layers: int, rows: int, device: Any) -> None:
-        self.rows = rows
+    def __init__(self, layers: int, rows: int, widest: int, device: Any) -> None:
+        self.rows, self.widest = rows, widest  # tokens that a row can have at most
         self.count = self.start = self.end = 0
         self.mask = torch.zeros(rows, 0, dtype=torch.bool, device=device)
         self.keys: list[torch.Tensor | None] = [None] * layers
@@ -130,17 +133,22 @@ class Slots:
 
         Columns are added where few would be free after it.
         """
-        width = self.width
+        width, columns = self.width, self.columns
         old, new = slice(self.start, self.end), slice(end - width, end)
-        enough = int(end * _GROWTH) + 1
-        columns = max(self.columns, enough if self.columns else max(enough, _FIRST_COLUMNS))
+        if columns <= int(end * _SPARE):
+            grown = max(_FIRST_COLUMNS, int(end * _GROWTH))
+            columns = min(grown, int(self.widest * _SPARE)) + 1
         for buffers in (self.keys, self.values):
             for layer, buffer in enumerate(buffers):
                 if buffer is not None:
-                    _, heads, _, size = buffer.shape
-                    fresh = buffer.new_zeros(self.rows, heads, columns, size)
-                    fresh[:rows, :, new] = buffer[:rows, :, old]
-                    buffers[layer] = fresh
+                    seen = buffer[:rows, :, old]
+                    if columns == self.columns:
+                        buffer[:rows, :, new] = seen.clone()  # where they may overlap
+                    else:
+                        _, heads, _, size = buffer.shape
+                        fresh = buffer.new_zeros(self.rows, heads, columns, size)
+                        fresh[:rows, :, new] = seen
+                        buffers[layer] = fresh
         mask = self.mask.new_zeros(self.rows, columns)
         mask[:rows, new] = self.mask[:rows, old]
         self.mask, self.start, self.end = mask, new.start, end

@@ -124,7 +124,7 @@ class VllmEngine:
         prompts: Sequence[Sequence[int]],
         numbers: Sequence[int],
         sampling: Sampling,
-        batch_size: int,
+        batch_size: int | None,
     ) -> Iterator[Answer]:
         """Yields the answers to prompts as they end; vLLM makes batches by itself."""
         from vllm import SamplingParams

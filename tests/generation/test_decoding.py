@@ -4,6 +4,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import peft
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from det_files.generation.answers import Answer, end_ids
-from det_files.generation.decoding import decode, generate_answers
+from det_files.generation.decoding import decode, generate_answers, own_batch_size
 from det_files.generation.running import can_run
 from det_files.generation.sampling import Sampling
 from det_files.generation.slots import Slots
@@ -373,20 +374,61 @@ def test_a_closed_iterator_leaves_the_model_in_its_mode(
     assert model.training
 
 
+@pytest.mark.parametrize(
+    ("device", "longest", "tokens", "rows"),
+    [
+        ("cpu", 100, 156, 128),
+        ("cpu", 100, 1948, 32),  # 32 times 2,048 tokens
+        ("cuda", 100, 156, 64),
+        ("cuda", 1, 2048, 15),
+        ("cuda", 40_000, 1, 1),
+    ],
+)
+def test_fewer_rows_are_answered_at_once_where_they_may_get_long(
+    device: str, longest: int, tokens: int, rows: int
+) -> None:
+    model = SimpleNamespace(device=torch.device(device))
+    assert own_batch_size(model, [[5], [5] * longest], Sampling(tokens)) == rows
+
+
+@pytest.mark.parametrize("way", ["run", "search"])
+def test_so_many_rows_are_answered_at_once_unless_said_otherwise(
+    model: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    if way == "search":
+        monkeypatch.setattr("det_files.generation.running.can_run", lambda model: False)
+    rows: list[int] = []
+    model.register_forward_pre_hook(
+        lambda _, args, inputs: rows.append(len(inputs["input_ids"])), with_kwargs=True
+    )
+    for bound, wanted in ((65_536, 128), (70, 10)):
+        monkeypatch.setattr("det_files.generation.decoding._AT_ONCE", {"cpu": (128, bound)})
+        assert len(list(decode(model, tokenizer, [[5, 6, 7, 8]] * 130, Sampling(3)))) == 130
+        assert max(rows) == wanted
+        rows.clear()
+
+
 def test_a_long_run_in_few_columns_moves_its_rows(
     model: Any, tokenizer: Any, prompts: list[list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("det_files.generation.slots._FIRST_COLUMNS", 0)
-    monkeypatch.setattr("det_files.generation.slots._GROWTH", 1.05)
+    monkeypatch.setattr("det_files.generation.slots._GROWTH", 1.3)
+    monkeypatch.setattr("det_files.generation.slots._SPARE", 1.05)
     model.generation_config.eos_token_id = list(range(200, 210))
     many = prompts * 3
     moves: Counter[str] = Counter()
     move = Slots._move
-    monkeypatch.setattr(
-        Slots, "_move", lambda self, *args: (moves.update(["moved"]), move(self, *args))
-    )
+    most = max(map(len, prompts)) + 60
+
+    def counted(self: Slots, *args: int) -> None:
+        columns = self.columns
+        move(self, *args)
+        moves["in place" if self.columns == columns else "grown"] += 1
+        assert columns <= self.columns <= 1.05 * most + 1
+
+    monkeypatch.setattr(Slots, "_move", counted)
     found = by_key(decode(model, tokenizer, many, Sampling(60), batch_size=4))
-    assert moves["moved"] > 5
+    assert min(moves["in place"], moves["grown"]) > 1
     for number, prompt in enumerate(many):
         wanted = greedy(model, prompt, set(end_ids(model, tokenizer)), 60)
         assert found[number, 0][: len(wanted)] == wanted
