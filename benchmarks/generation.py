@@ -26,7 +26,7 @@ from benchmarks import machine
 from det_files.data.arguments import DataArguments, SourceArguments
 from det_files.evaluation.questions import make_questions, read_test_rows
 from det_files.generation.answers import end_ids, make_answer
-from det_files.generation.decoding import decode, own_batch_size
+from det_files.generation.decoding import decode, own_batches
 from det_files.generation.padding import pad, pad_id_of
 from det_files.generation.sampling import Sampling
 
@@ -59,7 +59,7 @@ def decoded(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Sequence[int]],
-    batch_size: int,
+    batch_size: int | None,
     max_new_tokens: int,
 ) -> Answers:
     """The same by `decode`."""
@@ -113,14 +113,14 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
     prompts = read_prompts(options.data, tokenizer, options.rows)
     work = (model, tokenizer, prompts)
     size, limit = options.batch_size, options.max_new_tokens
-    own = own_batch_size(model, prompts, Sampling(limit))
+    own = max(min(n, len(places)) for places, n in own_batches(model, prompts, Sampling(limit)))
     for way in (naive_loop, decoded):
         way(model, tokenizer, prompts[:2], 2, 4)  # the first steps are slow
     rates, answers = measure(
         {
             NAIVE: lambda: naive_loop(*work, size, limit),
             EQUAL: lambda: decoded(*work, size, limit),
-            OWN: lambda: decoded(*work, own, limit),
+            OWN: lambda: decoded(*work, None, limit),
         },
         options.rounds,
     )

@@ -43,7 +43,7 @@ def parse(argv: Sequence[str] | None, description: str) -> argparse.Namespace:
     add("--m2", type=Path, metavar="GOLD.m2", help="gold corrections; its sources are asked")
     add("--perplexity-text", type=Path, metavar="FILE", help="texts for the perplexity")
     add("--max-new-tokens", type=int, metavar="N", help=f"of an answer ({MAX_NEW_TOKENS})")
-    add("--batch-size", type=int, metavar="N", help="answers at once (by device and lengths)")
+    add("--batch-size", type=int, metavar="N", help="answers at once (by lengths; lm-eval: 32)")
     add("--dtype", choices=DTYPES, help="of the weights; default: the run's")
     add("--predictions", type=Path, metavar="FILE", help="score a file of answers, without a model")
     add("--predictions2", type=Path, metavar="FILE", help="answers to compare with those")

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-# Answers at once unless said otherwise, and the tokens that all of them may have together: what
-# keeps the matrix products busy (a step reads all weights, for however many rows), and what bounds
+# Answers at once unless said otherwise, and the tokens that all of them may have together: so many
+# keep the matrix products busy (a step reads all weights, for however many rows), and so few bound
 # the memory of keys and values where rows are long.
 _AT_ONCE = {"cpu": (128, 65_536)}
 _AT_ONCE_ELSEWHERE = (64, 32_768)
@@ -60,7 +60,7 @@ def decode(
             language that it has as its target.
         prompts: token ids of each prompt, generation prompt included; none may be empty.
         sampling: how tokens are chosen; its faults have been found before.
-        batch_size: answers that are given at once; `own_batch_size` where None.
+        batch_size: answers that are given at once; by `own_batches` where None.
         numbers: the rows' own numbers, which with the seed settle what is drawn; the places in
             `prompts` where None.
 
@@ -73,15 +73,31 @@ def decode(
     return _decode(model, tokenizer, prompts, sampling, batch_size, numbers)
 
 
-def own_batch_size(model: Any, prompts: Sequence[Sequence[int]], sampling: Sampling) -> int:
-    """Returns how many answers `decode` gives at once where it is not told.
+def own_batches(
+    model: Any, prompts: Sequence[Sequence[int]], sampling: Sampling
+) -> Iterator[tuple[list[int], int]]:
+    """Yields how `decode` divides prompts where no batch size is said, and the sizes that suit.
 
-    By the model's kind of device and the longest prompt, not by the memory that happens to be free:
-    in bfloat16 answers may depend on the batch, and are to be the same the next time.
+    That is the places of prompts, the longest first, and how many of them are answered at once. A
+    few long prompts so are answered before the others and do not hold all of them up. By the kind
+    of device and the lengths, not by the memory that happens to be free: in bfloat16 answers may
+    depend on the batch, and the same prompts are to have the same ones the next time.
     """
     rows, tokens = _AT_ONCE.get(model.device.type, _AT_ONCE_ELSEWHERE)
-    longest = max(map(len, prompts), default=0) + sampling.max_new_tokens
-    return max(1, min(rows, tokens // longest))
+    places: list[int] = []
+    size = 0
+    for place in longest_first(prompts):
+        length = len(prompts[place])
+        width = length + room_for_answer(model, length, sampling.max_new_tokens)
+        suited = max(1, min(rows, tokens // width))
+        if places and suited >= 2 * size:  # fewer batches: each one ends in half-empty steps
+            yield places, size
+            places = []
+        if not places:
+            size = suited
+        places.append(place)
+    if places:
+        yield places, size
 
 
 def _decode(
@@ -104,10 +120,14 @@ def _decode(
             for sequence in range(sampling.num_return_sequences):
                 yield make_answer(tokenizer, [], [], numbers[place], sequence)
         prompts, numbers = [prompts[i] for i in fitting], [numbers[i] for i in fitting]
-        if batch_size is None:
-            batch_size = own_batch_size(model, prompts, sampling)
         way = _run if sampling.num_beams == 1 and can_run(model) else search
-        yield from way(model, tokenizer, prompts, sampling, batch_size, numbers)
+        if batch_size is None:
+            batches = own_batches(model, prompts, sampling)
+        else:
+            batches = iter([(list(range(len(prompts))), batch_size)])
+        for places, size in batches:
+            asked, theirs = [prompts[i] for i in places], [numbers[i] for i in places]
+            yield from way(model, tokenizer, asked, sampling, size, theirs)
 
 
 def _run(

@@ -41,7 +41,10 @@ def parse(argv: Sequence[str] | None, prog: str, text: str) -> argparse.Namespac
     parser.add_argument("--engine", choices=ENGINES, default=TRANSFORMERS)
     parser.add_argument("--dtype", choices=DTYPES, help="of the weights; default: the run's")
     parser.add_argument(
-        "--batch-size", type=int, metavar="ROWS", help="of a rank; default: by device and lengths"
+        "--batch-size",
+        type=int,
+        metavar="N",
+        help="answers at once, of a rank; default: by lengths",
     )
     add_sampling_flags(parser)
     return parser.parse_args(argv)

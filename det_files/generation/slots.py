@@ -21,12 +21,13 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicLayer
 
-# How long answers get is not known before: columns begin with so many and are added by a factor,
+# Rows come and go while their last column moves on: without columns to spare the buffers would be
+# moved at every step. There are this many times those of the longest row, or some are added.
+_SPARE = 1.25
+# How long answers get is not known before. Columns are so many at first and then grow by a factor,
+# at least _SPARE, but to no more than the longest row that can be needs.
 _FIRST_COLUMNS = 512
 _GROWTH = 1.5
-# but never to more than this much of what the longest row can have. Rows come and go while the last
-# column moves on, so without spare columns the buffers would be moved at every step.
-_SPARE = 1.25
 
 
 class Slots:
@@ -81,11 +82,11 @@ class Slots:
             ]
         )
 
-    def prepare_step(self, widest: int) -> None:
-        """Makes room for one token of each row, of which the longest has `widest`."""
-        self.start = self.end - widest
+    def prepare_step(self, longest: int) -> None:
+        """Makes room for one token of each row, of which the longest has so many."""
+        self.start = self.end - longest
         if self.columns == self.end:
-            self._move(widest, self.count)
+            self._move(longest, self.count)
         self.mask[: self.count, self.end] = True
 
     def finish_step(self) -> None:
@@ -137,13 +138,13 @@ class Slots:
         old, new = slice(self.start, self.end), slice(end - width, end)
         if columns <= int(end * _SPARE):
             grown = max(_FIRST_COLUMNS, int(end * _GROWTH))
-            columns = min(grown, int(self.widest * _SPARE)) + 1
+            columns = min(grown, int(self.widest * _SPARE)) + 1  # the step's own
         for buffers in (self.keys, self.values):
             for layer, buffer in enumerate(buffers):
                 if buffer is not None:
                     seen = buffer[:rows, :, old]
                     if columns == self.columns:
-                        buffer[:rows, :, new] = seen.clone()  # where they may overlap
+                        buffer[:rows, :, new] = seen.clone()  # old and new columns may overlap
                     else:
                         _, heads, _, size = buffer.shape
                         fresh = buffer.new_zeros(self.rows, heads, columns, size)

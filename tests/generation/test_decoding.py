@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from det_files.generation.answers import Answer, end_ids
-from det_files.generation.decoding import decode, generate_answers, own_batch_size
+from det_files.generation.decoding import decode, generate_answers, own_batches
 from det_files.generation.running import can_run
 from det_files.generation.sampling import Sampling
 from det_files.generation.slots import Slots
@@ -375,20 +375,44 @@ def test_a_closed_iterator_leaves_the_model_in_its_mode(
 
 
 @pytest.mark.parametrize(
-    ("device", "longest", "tokens", "rows"),
+    ("device", "lengths", "tokens", "positions", "wanted"),
     [
-        ("cpu", 100, 156, 128),
-        ("cpu", 100, 1948, 32),  # 32 times 2,048 tokens
-        ("cuda", 100, 156, 64),
-        ("cuda", 1, 2048, 15),
-        ("cuda", 40_000, 1, 1),
+        ("cpu", [100], 156, None, [([0], 128)]),
+        ("cuda", [100], 156, None, [([0], 64)]),
+        ("cpu", [100], 1948, None, [([0], 32)]),  # 32 times 2,048 tokens
+        ("cuda", [1], 2048, None, [([0], 15)]),
+        ("cuda", [40_000], 1, None, [([0], 1)]),
+        ("cuda", [100], 100_000, 1024, [([0], 31)]),  # no answer goes beyond the positions
+        ("cuda", [100, 12_000, 400, 90], 100, None, [([1], 2), ([2, 0, 3], 64)]),
+        ("cuda", [924, 500, 412, 100], 100, None, [([0, 1], 32), ([2, 3], 64)]),
+        ("cpu", [], 100, None, []),
     ],
 )
-def test_fewer_rows_are_answered_at_once_where_they_may_get_long(
-    device: str, longest: int, tokens: int, rows: int
+def test_long_prompts_are_answered_fewer_at_once(
+    device: str,
+    lengths: list[int],
+    tokens: int,
+    positions: int | None,
+    wanted: list[tuple[list[int], int]],
 ) -> None:
-    model = SimpleNamespace(device=torch.device(device))
-    assert own_batch_size(model, [[5], [5] * longest], Sampling(tokens)) == rows
+    config = SimpleNamespace(is_encoder_decoder=False, max_position_embeddings=positions)
+    model = SimpleNamespace(device=torch.device(device), config=config, peft_config=None)
+    prompts = [[5] * length for length in lengths]
+    assert list(own_batches(model, prompts, Sampling(tokens))) == wanted
+
+
+def test_long_and_short_prompts_are_answered_as_alone(
+    strong: Strong, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("det_files.generation.decoding._AT_ONCE", {"cpu": (16, 200)})
+    model, tokenizer = strong("llama")
+    prompts = [[7, n] * length for n, length in enumerate((2, 45, 3, 20, 2, 1))]
+    sizes = [size for _, size in own_batches(model, prompts, Sampling(8))]
+    assert sizes == [2, 4, 14]
+    answers = by_key(decode(model, tokenizer, prompts, Sampling(8)))
+    ends = set(end_ids(model, tokenizer))
+    wanted = [greedy(model, prompt, ends, 8) for prompt in prompts]
+    assert [answers[n, 0][: len(tokens)] for n, tokens in enumerate(wanted)] == wanted
 
 
 @pytest.mark.parametrize("way", ["run", "search"])
@@ -412,8 +436,7 @@ def test_a_long_run_in_few_columns_moves_its_rows(
     model: Any, tokenizer: Any, prompts: list[list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("det_files.generation.slots._FIRST_COLUMNS", 0)
-    monkeypatch.setattr("det_files.generation.slots._GROWTH", 1.3)
-    monkeypatch.setattr("det_files.generation.slots._SPARE", 1.05)
+    monkeypatch.setattr("det_files.generation.slots._GROWTH", 2)
     model.generation_config.eos_token_id = list(range(200, 210))
     many = prompts * 3
     moves: Counter[str] = Counter()
@@ -421,10 +444,12 @@ def test_a_long_run_in_few_columns_moves_its_rows(
     most = max(map(len, prompts)) + 60
 
     def counted(self: Slots, *args: int) -> None:
-        columns = self.columns
+        columns, where = self.columns, [b.data_ptr() for b in self.keys if b is not None]
         move(self, *args)
-        moves["in place" if self.columns == columns else "grown"] += 1
-        assert columns <= self.columns <= 1.05 * most + 1
+        grown = self.columns > columns
+        moves["grown" if grown else "in place"] += 1
+        assert self.columns <= 1.25 * most + 1
+        assert grown or where == [b.data_ptr() for b in self.keys if b is not None]
 
     monkeypatch.setattr(Slots, "_move", counted)
     found = by_key(decode(model, tokenizer, many, Sampling(60), batch_size=4))
