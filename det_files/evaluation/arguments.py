@@ -16,6 +16,7 @@ from det_files.trained.model import BASE, MODELS, TUNED
 BOTH = "both"
 OWN, LM_EVAL = "own", "lm-eval"
 MAX_NEW_TOKENS = 256
+LM_EVAL_BATCH_SIZE = 32
 
 # By what is evaluated, the flags that say how; any other has no effect there.
 _OF_FILES_ALONE = {"predictions", "predictions2", "answer_field", "reference_field"}
@@ -43,7 +44,8 @@ def parse(argv: Sequence[str] | None, description: str) -> argparse.Namespace:
     add("--m2", type=Path, metavar="GOLD.m2", help="gold corrections; its sources are asked")
     add("--perplexity-text", type=Path, metavar="FILE", help="texts for the perplexity")
     add("--max-new-tokens", type=int, metavar="N", help=f"of an answer ({MAX_NEW_TOKENS})")
-    add("--batch-size", type=int, metavar="N", help="answers at once (by lengths; lm-eval: 32)")
+    text = f"answers at once (by lengths; {LM_EVAL}: {LM_EVAL_BATCH_SIZE})"
+    add("--batch-size", type=int, metavar="N", help=text)
     add("--dtype", choices=DTYPES, help="of the weights; default: the run's")
     add("--predictions", type=Path, metavar="FILE", help="score a file of answers, without a model")
     add("--predictions2", type=Path, metavar="FILE", help="answers to compare with those")

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from det_files.evaluation.arguments import model_names
+from det_files.evaluation.arguments import LM_EVAL_BATCH_SIZE, model_names
 from det_files.evaluation.asking import checkpoint_facts
 from det_files.evaluation.metrics import HIGHER, LOWER, Score, Statistics
 from det_files.evaluation.results import Measured
@@ -29,7 +29,6 @@ from det_files.trained.model import BASE, find_missing_base
 from det_files.trained.tokenizer import with_own_tokenizer
 
 REQUIREMENT = 'pip install "lm_eval[hf]==0.4.13"'
-_BATCH_SIZE = 32
 _DECIMALS = 1e-6  # within which a mean of logged values is the harness's score
 
 
@@ -85,7 +84,7 @@ def _run(model_args: dict[str, Any], options: argparse.Namespace) -> dict[str, A
         model_args=model_args,
         tasks=list(options.tasks),
         num_fewshot=options.num_fewshot,
-        batch_size=options.batch_size or _BATCH_SIZE,
+        batch_size=options.batch_size or LM_EVAL_BATCH_SIZE,
         device="cuda" if torch.cuda.is_available() else "cpu",
         limit=options.limit,
         bootstrap_iters=0,

@@ -10,7 +10,7 @@ go batch by batch through transformers' `generate` (`searching.search`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -121,10 +121,11 @@ def _decode(
                 yield make_answer(tokenizer, [], [], numbers[place], sequence)
         prompts, numbers = [prompts[i] for i in fitting], [numbers[i] for i in fitting]
         way = _run if sampling.num_beams == 1 and can_run(model) else search
+        batches: Iterable[tuple[Sequence[int], int]]
         if batch_size is None:
             batches = own_batches(model, prompts, sampling)
         else:
-            batches = iter([(list(range(len(prompts))), batch_size)])
+            batches = [(range(len(prompts)), batch_size)]
         for places, size in batches:
             asked, theirs = [prompts[i] for i in places], [numbers[i] for i in places]
             yield from way(model, tokenizer, asked, sampling, size, theirs)
@@ -150,7 +151,7 @@ def _run(
     ends = end_ids(model, tokenizer)
     size = min(batch_size, len(waiting))
     tokens = _PROMPT_TOKENS.get(model.device.type, _PROMPT_TOKENS_ELSEWHERE)
-    widest = max((len(row.prompt) + row.limit for row in waiting), default=0)
+    widest = max((row.widest for row in waiting), default=0)
     batch = RunningBatch(model, sampling, ends, size, widest)
     batch.begin(shared_prefix(prompts))
     while waiting or batch.rows:

@@ -43,6 +43,11 @@ class Row:
         """Tokens whose keys and values are kept: all but the last."""
         return len(self.prompt) + len(self.ids) - 1
 
+    @property
+    def widest(self) -> int:
+        """Tokens of the prompt and of the longest answer that may be."""
+        return len(self.prompt) + self.limit
+
 
 def can_run(model: Any) -> bool:
     """Whether a model's rows can enter and leave a batch one by one, with the answers unchanged.

@@ -142,17 +142,22 @@ class Slots:
         for buffers in (self.keys, self.values):
             for layer, buffer in enumerate(buffers):
                 if buffer is not None:
-                    seen = buffer[:rows, :, old]
-                    if columns == self.columns:
-                        buffer[:rows, :, new] = seen.clone()  # old and new columns may overlap
-                    else:
-                        _, heads, _, size = buffer.shape
-                        fresh = buffer.new_zeros(self.rows, heads, columns, size)
-                        fresh[:rows, :, new] = seen
-                        buffers[layer] = fresh
+                    buffers[layer] = _moved(buffer, rows, old, new, columns)
         mask = self.mask.new_zeros(self.rows, columns)
         mask[:rows, new] = self.mask[:rows, old]
         self.mask, self.start, self.end = mask, new.start, end
+
+
+def _moved(buffer: torch.Tensor, rows: int, old: slice, new: slice, columns: int) -> torch.Tensor:
+    """Returns a buffer of so many columns, itself if it can be, with old columns as new ones."""
+    total, heads, had, size = buffer.shape
+    seen = buffer[:rows, :, old]
+    if columns == had:
+        moved, seen = buffer, seen.clone()  # old and new columns may overlap
+    else:
+        moved = buffer.new_zeros(total, heads, columns, size)
+    moved[:rows, :, new] = seen
+    return moved
 
 
 class _Layer(CacheLayerMixin):

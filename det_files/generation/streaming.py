@@ -101,8 +101,7 @@ def _stepped(
 ) -> Generator[int, None, None]:
     """The tokens of an answer, each computed when it is asked for."""
     row = Row(0, number, 0, prompt, sampling.max_new_tokens)
-    widest = len(prompt) + sampling.max_new_tokens
-    batch = RunningBatch(model, sampling, end_ids(model, tokenizer), 1, widest)
+    batch = RunningBatch(model, sampling, end_ids(model, tokenizer), 1, row.widest)
     batch.enter([row])
     yield row.ids[-1]
     while batch.rows:
